@@ -1,0 +1,77 @@
+"""A network, a schedule and what the network predicts, as one function:  denoise(x, t) -> x0.
+
+From x = alpha data + sigma noise, knowing any one of these gives the other two:
+  eps   noise                         Ho et al. 2020, eq. 14
+  x0    data                          Ho et al. 2020, 3.2
+  v     alpha noise - sigma data      Salimans & Ho 2022, appendix D
+  flow  noise - data                  Liu et al. 2022, eq. 1
+So samplers, guidance and editing never ask which one it was: they see the expected clean data, x0.
+"""
+
+import torch
+from torch import nn
+
+from minildm.schedules import Schedule, add_noise, expand
+
+PREDICTION_TYPES = ("eps", "x0", "v", "flow")
+ALPHA_MIN = 1e-3  # at pure noise an eps network says nothing about the data: don't divide by zero
+
+
+def target(prediction_type: str, data, noise, alpha, sigma):
+    """What the network should say, (B, C, H, W) (equations above)."""
+    return {"eps": lambda: noise, "x0": lambda: data, "v": lambda: alpha * noise - sigma * data,
+            "flow": lambda: noise - data}[prediction_type]()
+
+
+def to_x0(prediction_type: str, prediction, x, alpha, sigma):
+    """Solve x = alpha data + sigma noise for the data, given the prediction."""
+    if prediction_type == "eps":
+        return (x - sigma * prediction) / alpha.clamp(min=ALPHA_MIN)
+    if prediction_type == "v":
+        return (alpha * x - sigma * prediction) / (alpha**2 + sigma**2)
+    if prediction_type == "flow":
+        return (x - sigma * prediction) / (alpha + sigma)
+    return prediction
+
+
+def uniform(n: int, generator=None, device=None):
+    """n times in [0, 1], evenly spread: one random offset, then every 1/n (Kingma et al. 2021, appendix I)."""
+    offset = torch.rand(1, generator=generator, device=device)
+    return (offset + torch.arange(n, device=device) / n) % 1
+
+
+def logit_normal(n: int, generator=None, device=None):
+    """n times around 0.5, where the task is hardest: sigmoid of a normal (Esser et al. 2024, eq. 19)."""
+    u = uniform(n, generator, device).clamp(1e-4, 1 - 1e-4)
+    return torch.sigmoid(torch.special.ndtri(u))
+
+
+class Denoiser(nn.Module):
+    """denoiser(x, t, context) -> x0, all (B, C, H, W). `times` draws the training times."""
+
+    def __init__(self, network: nn.Module, schedule: Schedule, prediction_type: str = "eps", times=uniform):
+        super().__init__()
+        if prediction_type not in PREDICTION_TYPES:
+            raise ValueError(f"prediction_type {prediction_type!r}: choose from {', '.join(PREDICTION_TYPES)}")
+        self.network, self.schedule, self.prediction_type, self.times = network, schedule, prediction_type, times
+
+    def forward(self, x, t, context=None):
+        at = expand(t, x)
+        prediction = self.network(x, t, context).float()
+        return to_x0(self.prediction_type, prediction, x, self.schedule.alpha(at), self.schedule.sigma(at))
+
+    def loss(self, data, context=None, generator=None, drop: float = 0.1):
+        """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14): dict(loss).
+
+        `drop` is the share of labels replaced by the null class, which guidance needs (Ho & Salimans 2022, alg. 1).
+        """
+        n, device = len(data), data.device
+        t = self.times(n, generator, device)
+        noise = torch.randn(data.shape, generator=generator, device=device)
+        if context is not None and drop:
+            dropped = torch.rand(n, generator=generator, device=device) < drop
+            context = torch.where(dropped, self.network.null_class, context)
+        at = expand(t, data)
+        wanted = target(self.prediction_type, data, noise, self.schedule.alpha(at), self.schedule.sigma(at))
+        prediction = self.network(add_noise(self.schedule, data, noise, t), t, context)
+        return {"loss": (prediction.float() - wanted).square().mean()}

@@ -1,0 +1,72 @@
+"""How much signal and how much noise there is at time t:  x_t = alpha(t) data + sigma(t) noise.
+
+t runs from 0 (data) to 1 (noise). A schedule is the pair (alpha, sigma), and diffusion and flow matching differ here
+only in that pair: on the circle alpha^2 + sigma^2 = 1, or on the straight line (1 - t, t).
+DDPM's tables of 1000 betas become such a pair exactly: t = i / 1000 is the paper's step i, and alpha(0) = 1.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+
+class Schedule(NamedTuple):
+    """alpha(t) and sigma(t), each a function of a tensor of times in [0, 1] that keeps its shape."""
+
+    alpha: Callable
+    sigma: Callable
+
+
+def from_betas(betas) -> Schedule:
+    """The schedule of a table of betas, alpha_bar_i = prod_{j <= i} (1 - beta_j) (Ho et al. 2020, eq. 4).
+
+    betas (T,): exact at t = i / T, i = 0..T; between those, log alpha_bar is interpolated linearly.
+    """
+    steps = len(betas)
+    log_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double()).cumsum(0)])
+
+    def log_alpha_bar(t):
+        table = log_bar.to(t)                                              # float32 is enough once summed in float64
+        i = (t * steps).clamp(0, steps)
+        low = i.floor().long().clamp(max=steps - 1)
+        return torch.lerp(table[low], table[low + 1], i - low)
+
+    return Schedule(alpha=lambda t: (log_alpha_bar(t) / 2).exp(),          # sqrt(alpha_bar)
+                    sigma=lambda t: (-torch.expm1(log_alpha_bar(t))).sqrt())
+
+
+linear = from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))                        # DDPM, DiT
+scaled_linear = from_betas(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2)  # SD 1.5
+cosine = Schedule(alpha=lambda t: torch.cos(t * (math.pi / 2)), sigma=lambda t: torch.sin(t * (math.pi / 2)))
+flow = Schedule(alpha=lambda t: 1 - t, sigma=lambda t: t)                  # Liu et al. 2022; Lipman et al. 2022
+
+
+def expand(t, x):
+    """t, a number or (B,), shaped to multiply x (B, ...): (B, 1, 1, 1) for images."""
+    t = torch.as_tensor(t, dtype=torch.float32, device=x.device)
+    return t if t.ndim == 0 else t.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def add_noise(schedule: Schedule, data, noise, t):
+    """x_t = alpha(t) data + sigma(t) noise, any t in one jump (Ho et al. 2020, eq. 4). t is a number or (B,)."""
+    t = expand(t, data)
+    return schedule.alpha(t) * data + schedule.sigma(t) * noise
+
+
+def snr(schedule: Schedule, t):
+    """Signal-to-noise ratio alpha^2 / sigma^2 (Kingma et al. 2021, eq. 2): infinite at t = 0."""
+    return (schedule.alpha(t) / schedule.sigma(t)) ** 2
+
+
+def log_snr(schedule: Schedule, t):
+    """log(alpha^2 / sigma^2), natural logarithm."""
+    return snr(schedule, t).log()
+
+
+def time_grid(n: int, start: float = 1.0, end: float = 0.0):
+    """n steps: n + 1 equally spaced times from `start` (noise) down to `end` (data), (n + 1,)."""
+    if n < 1:
+        raise ValueError(f"{n} steps: a sampler needs at least 1")
+    return torch.linspace(start, end, n + 1)

@@ -1,0 +1,199 @@
+"""Folders that are either whole or refused: checkpoints of a run, and finished models.
+
+A folder holds `state.safetensors` (tensors), `state.json` (the rest) and `manifest.json` (sizes and sha256).
+It is written under another name, flushed to the disk and renamed into place: a crash at any moment leaves the
+old folder or the new one, never half of each. The checksums are there because safetensors loads 298 of 300
+files with one flipped bit without a word. No pickle: loading never runs code.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from minildm import MinildmError, __version__
+
+FORMAT = 1
+TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+
+
+def save(folder: str | Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
+    """Write `folder` whole or not at all, replacing an older one; `meta` is anything JSON can hold.
+
+    Raises MinildmError when the disk is full or cannot be written; what was there before is then still there.
+    """
+    folder = Path(folder)
+    new, old = folder.with_name(f".tmp-{folder.name}"), folder.with_name(f".old-{folder.name}")
+    versions = {"minildm": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    # cloned, since safetensors refuses tensors that share memory, as tied weights do
+    clones = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    files = {TENSORS: safetensors.torch.save(clones),
+             META: json.dumps({**meta, "format": FORMAT, "versions": versions}, indent=1).encode()}
+    entries = {name: _entry(content) for name, content in files.items()}
+    manifest = {"files": entries, "self": _entry(json.dumps(entries).encode())}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _put_back(folder)
+        shutil.rmtree(new, ignore_errors=True)      # a crash may have left one
+        new.mkdir()
+        for name, content in files.items():
+            _write(new / name, content)
+        _write(new / MANIFEST, json.dumps(manifest, indent=1).encode())     # last: no checkpoint without it
+        _sync_folder(new)
+        if folder.exists():                         # a folder cannot be renamed onto another
+            os.replace(folder, old)
+        os.replace(new, folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        size = sum(map(len, files.values())) / 1e6
+        raise MinildmError(f"could not save: {error.strerror or error}; the last save is intact", folder,
+                           f"free {size:.1f} MB of disk, or save where you may write") from error
+    finally:
+        _put_back(folder)
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """The tensors (on the CPU) and the meta of a saved folder; MinildmError names a damaged file."""
+    files = verify(folder)
+    meta = json.loads(files[META])
+    if meta["format"] != FORMAT:
+        raise MinildmError(f"format {meta['format']}, this minildm reads format {FORMAT}", folder,
+                           f"install minildm {meta['versions']['minildm']}")
+    return safetensors.torch.load(files[TENSORS]), meta
+
+
+def verify(folder: str | Path) -> dict[str, bytes]:
+    """The bytes of the files, checked against the manifest; MinildmError names the one that is damaged."""
+    folder = Path(folder)
+    _put_back(folder)
+    if not folder.is_dir():
+        raise MinildmError("there is no checkpoint here", folder, "check the path")
+    files = {}
+    for name in (MANIFEST, TENSORS, META):
+        try:
+            content = (folder / name).read_bytes()
+            if name == MANIFEST:
+                manifest = json.loads(content)
+                expected = {MANIFEST: manifest["self"], **manifest["files"]}
+                content = json.dumps(manifest["files"]).encode()    # what its own checksum covers
+            if _entry(content) != expected[name]:
+                raise ValueError(f"{len(content)} of {expected[name]['size']} bytes, or another checksum")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MinildmError(f"{name} is damaged: {error}", folder / name,
+                               "use a copy of this folder, or an earlier step") from None
+        files[name] = content
+    return files
+
+
+def steps(run_dir: str | Path) -> list[Path]:
+    """The `step-000123` folders of a run, newest first, whether they verify or not."""
+    found = [path for path in Path(run_dir).glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def latest(run_dir: str | Path) -> Path | None:
+    """The newest step that verifies, or None; says so when it falls back to an older one."""
+    damaged = []
+    for folder in steps(run_dir):
+        try:
+            verify(folder)
+        except MinildmError as error:
+            damaged.append(f"{folder.name}: {error.what}")
+        else:
+            for line in damaged:
+                print(f"{line}; falling back to {folder.name}", file=sys.stderr)
+            return folder
+    if damaged:
+        raise MinildmError("no step of this run is whole: " + "; ".join(damaged), run_dir,
+                           "restore it from a copy, or delete the folder to start over")
+    return None
+
+
+def prune(run_dir: str | Path, keep: int = 2) -> None:
+    """Delete steps older than the newest `keep` good ones, and what crashed saves left; only under `lock`."""
+    good = 0
+    for folder in steps(run_dir):
+        if good >= keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        with contextlib.suppress(MinildmError):
+            verify(folder)
+            good += 1
+    for litter in [*Path(run_dir).glob(".tmp-*"), *Path(run_dir).glob(".old-*")]:
+        shutil.rmtree(litter, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(run_dir: str | Path):
+    """Hold a run's folder until the block or the process ends; a second one gets MinildmError with our pid."""
+    Path(run_dir).mkdir(parents=True, exist_ok=True)
+    with open(Path(run_dir) / "lock", "a+") as file:
+        try:
+            if os.name == "nt":
+                import msvcrt
+                file.seek(1 << 30)                  # a locked byte is unreadable: take one past the pid
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            pid = Path(file.name).read_text().strip() or "?"
+            raise MinildmError(f"process {pid} is using this run folder", run_dir,
+                               "wait for it, stop it, or give this run another folder") from None
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
+        yield
+
+
+def differences(a: dict, b: dict) -> list[str]:
+    """Every field in which two configurations differ, as `model.width: 64 != 96`."""
+    def flat(config, prefix=""):
+        for key, value in config.items():
+            yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+
+    a, b = (dict(flat(json.loads(json.dumps(config)))) for config in (a, b))    # JSON: a tuple is a list
+    return [f"{key}: {a.get(key, 'absent')!r} != {b.get(key, 'absent')!r}" for key in {**a, **b}
+            if key not in a or key not in b or a[key] != b[key]]
+
+
+def check_name(name: str) -> str:
+    """The name of a run, refused unless it is safe as a folder's name everywhere."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not name.strip("."):
+        raise MinildmError(f"{name!r} cannot name a run", fix="use 1 to 64 of A-Z a-z 0-9 . _ -")
+    return name
+
+
+def _put_back(folder: Path) -> None:
+    """Undo a replacement cut off between its two renames."""
+    old = folder.with_name(f".old-{folder.name}")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as its files; Windows has no such call."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def _entry(content: bytes) -> dict:
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -22,18 +22,18 @@ if [ ! -e .venv/.ready ] && [ "$free" -lt "$need" ]; then
 fi
 
 echo "setup: $("$PYTHON" --version), packages into .venv (once; minutes of downloading on a slow line)"
-if ! .venv/bin/python -c '' 2>/dev/null; then
+uv=.venv/bin/uv
+if ! { .venv/bin/python -c '' && $uv --version; } >/dev/null 2>&1; then
     rm -rf .venv
-    "$PYTHON" -m venv .venv 2>/dev/null || rm -rf .venv    # Debian may lack venv: then uv makes it, below
-fi
-if [ -d .venv ]; then
-    uv=.venv/bin/uv
-    [ -x $uv ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-else
-    uv=.uv-boot/bin/uv
-    [ -x $uv ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --target .uv-boot uv \
-        || stop "$PYTHON has neither venv nor pip" "install them, on Debian and Ubuntu: apt install python3-venv"
-    $uv venv --quiet --python "$PYTHON" .venv
+    if "$PYTHON" -m venv .venv >/dev/null 2>&1; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+    else                                                # Debian without python3-venv: uv makes the environment
+        rm -rf .venv
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check -c constraints.txt --target .uv-boot uv \
+            || stop "$PYTHON has neither venv nor pip" "install them, on Debian and Ubuntu: apt install python3-venv"
+        uv=.uv-boot/bin/uv
+        $uv venv --quiet --python "$PYTHON" .venv
+    fi
 fi
 $uv pip install --python .venv/bin/python -c constraints.txt -e '.[dev,instructor,parity]'
 touch .venv/.ready

@@ -135,7 +135,7 @@ def prune(run_dir: str | Path, keep: int = 2) -> None:
 
 @contextlib.contextmanager
 def lock(run_dir: str | Path):
-    """Hold a run's folder until the block or the process ends; a second one gets MinildmError with our pid."""
+    """Hold a run's folder until the block or process ends; a second one gets MinildmError with our pid."""
     Path(run_dir).mkdir(parents=True, exist_ok=True)
     with open(Path(run_dir) / "lock", "a+") as file:
         try:

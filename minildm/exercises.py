@@ -1,0 +1,42 @@
+"""The checks that turn a student's cell green, by comparing the answer with the package or with exact mathematics.
+
+A check knows the right answer and the likely wrong ones. It says nothing about how to write the function; when the
+result equals a known wrong answer it names the cause, and otherwise it says where and by how much the result differs.
+Each lesson calls a check right under its stub, and the same call is the graded test.
+"""
+
+import torch
+
+
+def passed(name: str):
+    """Say so; a check that failed has raised AssertionError before it gets here."""
+    print(f"✓ {name}")
+
+
+def fail(name: str, message: str):
+    raise AssertionError(f"{name}: {message}") from None
+
+
+def close(a, b, tol: float) -> bool:
+    """Equal to `tol`, relative or absolute; False for other shapes or anything not finite."""
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=tol, atol=tol)
+
+
+def compare(name: str, got, want, likely: dict, tol: float = 1e-4):
+    """Fail unless `got` equals `want`; `likely` maps a cause in words to the wrong answer that it leads to."""
+    if got is None:
+        fail(name, "your function returned None: is the `return` missing?")
+    if not isinstance(got, torch.Tensor):
+        fail(name, f"your function returned a {type(got).__name__}, a tensor is wanted")
+    if close(got, want, tol):
+        return
+    for cause, wrong in likely.items():
+        if close(got, wrong, tol):
+            fail(name, cause)
+    if got.shape != want.shape:
+        fail(name, f"the shape is {tuple(got.shape)}, {tuple(want.shape)} is wanted")
+    if not got.isfinite().all():
+        fail(name, "the result has NaN or infinite values: look for a division by zero, a log or a root of less than 0")
+    error = (got.double() - want.double()).abs()
+    at = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
+    fail(name, f"differs by up to {error.max():.3g}, at {list(at)}: {got[at]:.4f}, should be {want[at]:.4f}")

@@ -1,11 +1,13 @@
-"""What every test runs under; pytest reads it before it imports torch."""
+"""What every test runs under; pytest reads it before anything imports torch."""
 
 import os
+import sys
+from pathlib import Path
 
-os.environ.setdefault("MINILDM_BUDGET", "smoke")   # lessons and recipes in seconds
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads don't spin: kernels and tests share the cores
-os.environ.setdefault("HF_HUB_OFFLINE", "1")       # the parity tests compare random weights; nothing is fetched
+import matplotlib
 
-import matplotlib  # noqa: E402
-
-matplotlib.use("Agg")   # here only: in the lessons' kernels figures must show, so not by MPLBACKEND
+os.environ.setdefault("MINILDM_BUDGET", "smoke")     # lessons and recipes in seconds
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads don't spin: kernels share the cores
+os.environ.setdefault("HF_HUB_OFFLINE", "1")         # parity tests compare random weights: nothing to fetch
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # for nbgrader
+matplotlib.use("Agg")   # for this process only, not by MPLBACKEND: in the lessons' kernels figures must show

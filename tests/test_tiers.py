@@ -1,0 +1,46 @@
+"""The package stays small and layered: a module imports only from tiers below its own."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "minildm"
+TIERS = ["layers schedules tokenizer checkpoint",
+         "unet dit vae losses text",
+         "denoiser samplers guidance editing control",
+         "data training evaluation plotting",
+         "recipes pipeline pretrained",
+         "exercises cli",
+         "__main__"]
+TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()} | {"__init__": -1}
+
+
+def imported(source: str) -> set[str]:
+    """Names of the package's modules that source imports, at the top or inside functions."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    for node in (n for n in nodes if isinstance(n, ast.ImportFrom)):
+        module = ".".join(filter(None, ["minildm" if node.level else "", node.module]))
+        names |= {f"{module}.{alias.name}" for alias in node.names}
+    parts = [name.split(".") for name in names]
+    return {p[1] for p in parts if p[0] == "minildm" and len(p) > 1 and p[1] in TIER}
+
+
+def test_modules_import_only_from_tiers_below():
+    for path in PACKAGE.glob("*.py"):
+        assert path.stem in TIER, f"{path.name} stands in no tier"
+        above = {name for name in imported(path.read_text()) if TIER[name] >= TIER[path.stem]}
+        assert not above, f"{path.name} imports from its own tier or above: {above}"
+
+
+def test_sizes():
+    lines = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.glob("**/*.py")}
+    assert {name: n for name, n in lines.items() if n > 300} == {}
+    assert len(lines) <= 25 and sum(lines.values()) <= 4000, (len(lines), sum(lines.values()))
+
+
+def test_every_form_of_import_is_seen():
+    forms = ["import minildm.vae", "import minildm.vae as v", "from minildm.vae import AutoencoderKL",
+             "from minildm import vae", "from .vae import AutoencoderKL", "from . import vae",
+             "def f():\n    from minildm.vae import Gaussian"]
+    assert all(imported(form) == {"vae"} for form in forms)
+    assert imported("import torch\nfrom minildm import MinildmError, budget") == set()

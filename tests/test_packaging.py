@@ -1,4 +1,4 @@
-"""One list of dependencies, in pyproject.toml: what repeats a part of it agrees. Set-up says what it lacks."""
+"""pyproject.toml is the one list of dependencies; what repeats a part agrees. Set-up says what it lacks."""
 
 import ast
 import os

@@ -1,0 +1,159 @@
+"""Named presets: a row of numbers each, and the few lines that turn a row into a trained model.
+
+A latent diffusion model takes three moves:  images -> VAE,  images -> latents,  (latents, labels) -> denoiser.
+A run folder makes each move resumable: run it again and it goes on from where it stopped.
+"""
+
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+
+import torch
+
+from minildm import MinildmError, checkpoint, schedules
+from minildm.data import ImageSet, to_float
+from minildm.denoiser import Denoiser, logit_normal, uniform
+from minildm.evaluation import Classifier, ClassifierConfig
+from minildm.training import TrainConfig, fit
+from minildm.unet import UNet, UNetConfig
+from minildm.vae import AutoencoderKL, VAEConfig
+
+ZOO = Path(__file__).resolve().parent.parent / "data" / "zoo"
+SCHEDULES = {name: getattr(schedules, name) for name in ("linear", "scaled_linear", "cosine", "flow")}
+TIMES = {"uniform": uniform, "logit_normal": logit_normal}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a latent diffusion model but the data."""
+
+    vae: VAEConfig
+    vae_training: TrainConfig
+    unet: UNetConfig
+    training: TrainConfig
+    kl_weight: float = 1e-3
+    schedule: str = "cosine"
+    prediction_type: str = "v"
+    times: str = "uniform"
+    guidance_scale: float = 2.0
+    num_inference_steps: int = 30
+
+
+# What each measured on MNIST stands in README's table, which tests/report.py writes.
+RECIPES = {
+    "cpu": Recipe(  # a few minutes on 2 cores
+        VAEConfig(1, 4, (32, 64), blocks=1, attention=False, groups=8, patch=2),
+        TrainConfig(steps=700, batch_size=128, lr=2e-3, decay="cosine", ema=0.98),
+        UNetConfig(4, 4, (96, 160), (True, True), blocks=1, context_dim=96, heads=4, groups=16),
+        TrainConfig(steps=1200, batch_size=256, lr=1.5e-3, ema=0.99),
+        schedule="flow", prediction_type="flow", times="logit_normal"),
+    "gpu": Recipe(  # minutes on one GPU
+        VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
+        TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),
+        UNetConfig(4, 4, (128, 256), (True, True), blocks=2, context_dim=128, heads=4),
+        TrainConfig(steps=12000, batch_size=512, lr=5e-4, ema=0.999),
+        schedule="flow", prediction_type="flow", times="logit_normal"),
+    "smoke": Recipe(  # seconds: to see that everything runs, not to look at
+        VAEConfig(1, 4, (16,), blocks=1, attention=False, groups=4, patch=4),
+        TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),
+        UNetConfig(4, 4, (16, 32), (False, True), blocks=1, context_dim=16, heads=2, groups=8),
+        TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9),
+        schedule="flow", prediction_type="flow", times="logit_normal", num_inference_steps=5),
+}
+CLASSIFIER = TrainConfig(steps=2400, batch_size=256, lr=2e-3, weight_decay=0.05, ema=0.99)
+
+
+def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
+    """The recipe with the data's image channels and classes; colour gets 16 latent channels, grey keeps its own."""
+    channels = images.images.shape[1]
+    latent, classes = recipe.vae.latent_channels if channels == 1 else 16, len(images.class_names)
+    return replace(
+        recipe, vae=replace(recipe.vae, in_channels=channels, latent_channels=latent),
+        unet=replace(recipe.unet, in_channels=latent, out_channels=latent, num_classes=classes))
+
+
+def build(recipe: Recipe) -> tuple[AutoencoderKL, Denoiser]:
+    """Networks with fresh weights, drawn by the recipe's seed without touching the global generator."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.training.seed)
+        vae, unet = AutoencoderKL(recipe.vae), UNet(recipe.unet)
+    return vae, Denoiser(unet, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times])
+
+
+def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: bool = True) -> dict:
+    """Train on uint8 images (N, C, H, W), then measure the latents' scale. Returns the metrics."""
+    def loss(batch, generator):
+        return vae.loss(to_float(batch), generator, recipe.kl_weight)
+
+    history = fit(vae, loss, (images,), recipe.vae_training, run_dir, bar, {"vae": asdict(recipe.vae),
+                                                                         "kl_weight": recipe.kl_weight})
+    vae.fit_latent_stats(to_float(images[:10_000]))
+    return history
+
+
+@torch.no_grad()
+def encode_all(vae: AutoencoderKL, images, batch_size: int = 500):
+    """uint8 images -> normalised latents' mean and std, (N, c, h, w) each: encoded once, sampled anew each step."""
+    posteriors = [vae.encode(to_float(batch)) for batch in images.split(batch_size)]
+    scale = vae.latent_std[:, None, None]
+    mean = torch.cat([vae.normalise(p.mean) for p in posteriors])
+    return mean, torch.cat([p.std / scale for p in posteriors])
+
+
+def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=None, bar=True) -> dict:
+    """Train on the latents of `encode_all` and their labels (N,). Returns the metrics."""
+    mean, std = latents
+    spread = (mean.var() + std.square().mean()).sqrt().item()
+    if not 0.8 < spread < 1.25:
+        raise MinildmError(f"the latents' standard deviation is {spread:.2f}, not about 1", "train_denoiser",
+                           "vae.fit_latent_stats(images), then encode_all again")
+
+    def loss(mean, std, labels, generator):
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return denoiser.loss(mean + std * noise, labels, generator)
+
+    identity = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times")}
+    return fit(denoiser, loss, (mean, std, labels), recipe.training, run_dir, bar,
+               {"unet": asdict(recipe.unet), **identity})
+
+
+def train_classifier(images: ImageSet, config: TrainConfig = CLASSIFIER, run_dir=None, bar: bool = True):
+    """A classifier of this data, from whose features samples are scored. Colour images are taken for photographs,
+    which may be mirrored."""
+    colour = images.images.shape[1] == 3
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = Classifier(ClassifierConfig(images.images.shape[1], len(images.class_names), mirror=colour))
+    model.to(images.images.device)
+
+    def loss(pictures, labels, generator):
+        return model.loss(to_float(pictures), labels, generator)
+
+    identity = {"classifier": asdict(model.config)}
+    fit(model, loss, (images.images, images.labels), config, run_dir, bar, identity)
+    return model.eval()
+
+
+def save_classifier(folder, classifier: Classifier, measured: dict):
+    """As fp16, with its config and what it measured."""
+    tensors = {name: t.half() for name, t in classifier.state_dict().items()}
+    checkpoint.save(folder, tensors, {"classifier": asdict(classifier.config), "measured": measured})
+
+
+def load_classifier(name: str = "mnist") -> Classifier | None:
+    """The zoo's classifier of a data set; None where the zoo has none."""
+    folder = ZOO / f"{name}-classifier"
+    if not folder.is_dir():
+        return None
+    tensors, meta = checkpoint.load(folder)
+    model = Classifier(ClassifierConfig(**meta["classifier"]))
+    model.load_state_dict({key: t.float() for key, t in tensors.items()})
+    return model.eval()
+
+
+def from_dict(kind, values: dict):
+    """A dataclass back from the JSON of its asdict: nested ones too, lists as tuples."""
+    types = {f.name: f.type for f in fields(kind)}
+    return kind(**{key: from_dict(types[key], value) if is_dataclass(types[key])
+                   else tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+

@@ -65,10 +65,11 @@ def not_there(words: list[str]) -> list[str]:
     if program == "minildm":
         subcommand = [a for a in args[:1] if not a.startswith("-")]
         flags = [a.partition("=")[0] for a in args if a.startswith("--") and a != "--help"]
-        return [f for f in flags if f not in help_of(*subcommand)] if help_of(*subcommand) else subcommand
+        return [f for f in flags if f not in help_of(*subcommand)] if help_of(*subcommand) else words
     extras = [e for a in args for inside in re.findall(r"\.\[([\w,]+)\]", a) for e in inside.split(",")]
     files = [a for a in args if re.match(r"(lessons|tests|minildm|data)/|\S+\.(py|yml|txt)$", a)]
-    return [e for e in extras if e not in EXTRAS] + [f for f in files if not (ROOT / f.split("::")[0]).exists()]
+    files = [f for f in files if not (ROOT / f.split("::")[0]).exists()]
+    return [e for e in extras if e not in EXTRAS] + files
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -105,4 +106,5 @@ conda env create -f environment.yml
 make tea
 ```
 """
-    assert [not_there(c) for c in commands(text)] == [[], [], ["tea"], [], [], ["tests/tea.py"], [], [], ["tea"]]
+    found = [not_there(command) for command in commands(text)]
+    assert found == [[], [], ["tea"], [], [], ["tests/tea.py"], [], [], ["tea"]]

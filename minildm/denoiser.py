@@ -35,7 +35,7 @@ def to_x0(prediction_type: str, prediction, x, alpha, sigma):
 
 
 def uniform(n: int, generator=None, device=None):
-    """n times in [0, 1], evenly spread: one random offset, then every 1/n (Kingma et al. 2021, appendix I)."""
+    """n times in [0, 1], evenly spread: a random offset, then every 1/n (Kingma et al. 2021, appendix I)."""
     offset = torch.rand(1, generator=generator, device=device)
     return (offset + torch.arange(n, device=device) / n) % 1
 
@@ -52,8 +52,10 @@ class Denoiser(nn.Module):
     def __init__(self, network: nn.Module, schedule: Schedule, prediction_type: str = "eps", times=uniform):
         super().__init__()
         if prediction_type not in PREDICTION_TYPES:
-            raise ValueError(f"prediction_type {prediction_type!r}: choose from {', '.join(PREDICTION_TYPES)}")
-        self.network, self.schedule, self.prediction_type, self.times = network, schedule, prediction_type, times
+            raise ValueError(f"prediction_type {prediction_type!r}: "
+                             f"choose from {', '.join(PREDICTION_TYPES)}")
+        self.network, self.schedule = network, schedule
+        self.prediction_type, self.times = prediction_type, times
 
     def forward(self, x, t, context=None):
         at = expand(t, x)
@@ -63,7 +65,7 @@ class Denoiser(nn.Module):
     def loss(self, data, context=None, generator=None, drop: float = 0.1):
         """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14): dict(loss).
 
-        `drop` is the share of labels replaced by the null class, which guidance needs (Ho & Salimans 2022, alg. 1).
+        `drop` is the share of labels replaced by the null class, for guidance (Ho & Salimans 2022, alg. 1).
         """
         n, device = len(data), data.device
         t = self.times(n, generator, device)

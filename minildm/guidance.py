@@ -1,8 +1,8 @@
 """Functions from denoiser to denoiser that steer what is drawn.
 
-Classifier-free guidance asks the network twice, with and without the condition, and goes further in the direction of
-the difference:  x0 = x0_null + w (x0_cond - x0_null)  (Ho & Salimans 2022, eq. 6). Written there for eps; at one x and
-t, x0 is an affine function of eps (or v, or velocity), so it is the same rule.
+Classifier-free guidance asks the network twice, with and without the condition, and goes further in the
+direction of the difference:  x0 = x0_null + w (x0_cond - x0_null)  (Ho & Salimans 2022, eq. 6). Written there
+for eps; at one x and t, x0 is an affine function of eps (or v, or velocity), so it is the same rule.
 """
 
 import torch

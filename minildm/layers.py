@@ -1,6 +1,6 @@
 """The parts that every network here is made of: attention, residual block, time embedding, down and up.
 
-Attention lets each position ask the others a question:  softmax(Q K^T / sqrt(d)) V  (Vaswani et al. 2017, eq. 1).
+Attention lets each position ask the others:  softmax(Q K^T / sqrt(d)) V  (Vaswani et al. 2017, eq. 1).
 A residual block adds a small correction to its input, and is told the time by a vector added in the middle.
 Parameter names are those of diffusers, so published weights load without renaming.
 Shapes: images and feature maps (B, C, H, W), sequences (B, L, D), t in [0, 1].
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Measured on CPU: up to this many queries x keys, matrix products and a softmax beat the fused kernel (see `bench`).
+# Measured on CPU: up to this many queries x keys, products and a softmax beat the fused kernel (see `bench`).
 SHORT = 256 * 256
 
 
@@ -32,7 +32,7 @@ def attention(q, k, v, mask=None):
 class Attention(nn.Module):
     """Multi-head attention from x to a context; to itself when there is none.
 
-    x (B, L, dim), context (B, M, context_dim) -> (B, L, dim). `bias` is that of q, k, v; the output always has one.
+    x (B, L, dim), context (B, M, context_dim) -> (B, L, dim). `bias` is that of q, k, v; the output has one.
     """
 
     def __init__(self, dim: int, context_dim: int = 0, heads: int = 8, bias: bool = False):
@@ -79,7 +79,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Tokens look at each other, then at the context, then think: three residual steps, each after a LayerNorm."""
+    """Tokens look at each other, at the context, then think: three residual steps, each after a LayerNorm."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, dropout: float = 0.0):
         super().__init__()
@@ -97,7 +97,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """A transformer block over the positions of a feature map, (B, C, H, W) -> the same (Rombach et al. 2022, 3.3)."""
+    """A transformer block over a map's positions, (B, C, H, W) -> the same (Rombach et al. 2022, 3.3)."""
 
     def __init__(self, channels: int, context_dim: int, heads: int, groups: int = 32, dropout: float = 0.0):
         super().__init__()
@@ -116,8 +116,9 @@ class SpatialTransformer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """norm, SiLU, conv, + time, norm, SiLU, conv, + input. x (B, in, H, W), emb (B, time_dim) -> (B, out, H, W).
+    """norm, SiLU, conv, + time, norm, SiLU, conv, + input.
 
+    x (B, in, H, W), emb (B, time_dim) -> (B, out, H, W).
     `emb` has already been through SiLU: every block wants it so, and once is enough.
     """
 
@@ -144,7 +145,7 @@ class ResidualBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve height and width with a strided convolution; Stable Diffusion's VAE pads right and bottom only."""
+    """Halve height and width by a strided convolution; Stable Diffusion's VAE pads right and bottom only."""
 
     def __init__(self, channels: int, asymmetric: bool = False):
         super().__init__()
@@ -169,7 +170,7 @@ class Upsample(nn.Module):
 def sinusoid(t, dim: int, max_period: float = 10_000.0):
     """Time as waves of many frequencies: t in [0, 1], scalar or (B,) -> (B, dim) as [cos, sin], float32.
 
-    t is multiplied by 1000, the unit that the frequencies were made for (Vaswani et al. 2017, 3.5; DDPM's code).
+    t is multiplied by 1000, the unit the frequencies were made for (Vaswani et al. 2017, 3.5; DDPM's code).
     """
     half = dim // 2
     t = torch.as_tensor(t, dtype=torch.float32).reshape(-1, 1)             # (B, 1)

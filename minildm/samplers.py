@@ -1,7 +1,8 @@
 """From noise to data, one step at a time. Each sampler is a generator, so that you can watch.
 
-A sampler is handed `denoise(x, t) -> x0`, a schedule and a grid of times from 1 (noise) down to 0 (data). At each step
-it asks where the clean data is, and moves some of the way:  for step in ddim(denoise, schedule, noise, ts): ...
+A sampler is handed `denoise(x, t) -> x0`, a schedule and a grid of times from 1 (noise) down to 0 (data).
+At each step it asks where the clean data is, and moves some of the way:
+    for step in ddim(denoise, schedule, noise, ts): ...
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ class Step(NamedTuple):
 
 
 def ddpm(denoise: Callable, schedule: Schedule, noise, ts, generator=None):
-    """Ancestral sampling: draw x_s from q(x_s | x_t, x0) (Ho et al. 2020, eq. 6-7, for any two times s < t)."""
+    """Ancestral sampling: draw x_s from q(x_s | x_t, x0) (Ho et al. 2020, eq. 6-7, any two times s < t)."""
     x = noise
     for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
         x0 = denoise(x, t)

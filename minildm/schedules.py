@@ -1,7 +1,7 @@
 """How much signal and how much noise there is at time t:  x_t = alpha(t) data + sigma(t) noise.
 
-t runs from 0 (data) to 1 (noise). A schedule is the pair (alpha, sigma), and diffusion and flow matching differ here
-only in that pair: on the circle alpha^2 + sigma^2 = 1, or on the straight line (1 - t, t).
+t runs from 0 (data) to 1 (noise). A schedule is the pair (alpha, sigma), and diffusion and flow matching
+differ only in it: on the circle alpha^2 + sigma^2 = 1, or on the straight line (1 - t, t).
 DDPM's tables of 1000 betas become such a pair exactly: t = i / 1000 is the paper's step i, and alpha(0) = 1.
 """
 
@@ -28,7 +28,7 @@ def from_betas(betas) -> Schedule:
     log_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double()).cumsum(0)])
 
     def log_alpha_bar(t):
-        table = log_bar.to(t)                                              # float32 is enough once summed in float64
+        table = log_bar.to(t)                                              # float64 was for the sum
         i = (t * steps).clamp(0, steps)
         low = i.floor().long().clamp(max=steps - 1)
         return torch.lerp(table[low], table[low + 1], i - low)
@@ -37,10 +37,10 @@ def from_betas(betas) -> Schedule:
                     sigma=lambda t: (-torch.expm1(log_alpha_bar(t))).sqrt())
 
 
-linear = from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))                        # DDPM, DiT
-scaled_linear = from_betas(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2)  # SD 1.5
+linear = from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))                    # DDPM, DiT
+scaled_linear = from_betas(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)**2)  # SD 1.5
 cosine = Schedule(alpha=lambda t: torch.cos(t * (math.pi / 2)), sigma=lambda t: torch.sin(t * (math.pi / 2)))
-flow = Schedule(alpha=lambda t: 1 - t, sigma=lambda t: t)                  # Liu et al. 2022; Lipman et al. 2022
+flow = Schedule(alpha=lambda t: 1 - t, sigma=lambda t: t)              # Liu et al. 2022; Lipman et al. 2022
 
 
 def expand(t, x):
@@ -50,7 +50,7 @@ def expand(t, x):
 
 
 def add_noise(schedule: Schedule, data, noise, t):
-    """x_t = alpha(t) data + sigma(t) noise, any t in one jump (Ho et al. 2020, eq. 4). t is a number or (B,)."""
+    """x_t = alpha(t) data + sigma(t) noise, any t in one jump (Ho et al. 2020, eq. 4); t a number or (B,)."""
     t = expand(t, data)
     return schedule.alpha(t) * data + schedule.sigma(t) * noise
 

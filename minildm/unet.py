@@ -1,9 +1,10 @@
 """The U-Net: what is the noise in this picture? Asked at every scale at once.
 
-Down: look closely, then halve the picture and look again. Up: the same in reverse, with each level handed what the
-way down saw there (the skip connections). Time is added in every residual block; the context (words, or a class as a
-context of one token) is attended to by every position (Ronneberger et al. 2015; Ho et al. 2020; Rombach et al. 2022).
-Stable Diffusion 1.5's network is `UNetConfig()` as it stands: 859,520,964 parameters. Ours differ in numbers only.
+Down: look closely, then halve the picture and look again. Up: the same in reverse, with each level handed
+what the way down saw there (the skip connections). Time is added in every residual block; the context (words,
+or a class as a context of one token) is attended to by every position
+(Ronneberger et al. 2015; Ho et al. 2020; Rombach et al. 2022).
+Stable Diffusion 1.5's network is `UNetConfig()`: 859,520,964 parameters. Ours differ in numbers only.
 """
 
 from dataclasses import dataclass
@@ -19,18 +20,18 @@ from minildm.layers import Downsample, ResidualBlock, SpatialTransformer, TimeEm
 class UNetConfig:
     in_channels: int = 4
     out_channels: int = 4
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)   # one width a level, each level half the size of the one before
-    attention: tuple[bool, ...] = (True, True, True, False)  # which levels have transformers; the middle always has one
-    blocks: int = 2                                      # residual blocks a level on the way down, one more on the way up
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)   # one width a level, each level half the size
+    attention: tuple[bool, ...] = (True, True, True, False)  # levels with transformers; the middle has one
+    blocks: int = 2                                      # residual blocks a level down, one more going up
     context_dim: int = 768                               # width of the context's tokens; 0 for no context
     heads: int = 8
     groups: int = 32                                     # of GroupNorm
-    num_classes: int = 0                                 # > 0: contexts may be integer labels; this label means "none"
+    num_classes: int = 0                                 # > 0: contexts may be labels; this one is "none"
     dropout: float = 0.0
 
 
 class Stage(nn.Module):
-    """One level: residual blocks, each with its transformer where the level has them, then a change of size."""
+    """One level: residual blocks, each with its transformer where there are any, then a change of size."""
 
     def __init__(self, pairs, config: UNetConfig, attention: bool):
         super().__init__()
@@ -52,16 +53,18 @@ class Middle(nn.Module):
     def __init__(self, channels: int, config: UNetConfig):
         super().__init__()
         c = config
-        self.attentions = nn.ModuleList([SpatialTransformer(channels, c.context_dim, c.heads, c.groups, c.dropout)])
+        self.attentions = nn.ModuleList(
+            [SpatialTransformer(channels, c.context_dim, c.heads, c.groups, c.dropout)])
         self.resnets = nn.ModuleList(
-            ResidualBlock(channels, channels, 4 * c.channels[0], c.groups, dropout=c.dropout) for _ in range(2))
+            ResidualBlock(channels, channels, 4 * c.channels[0], c.groups, dropout=c.dropout)
+            for _ in range(2))
 
     def forward(self, x, emb, context):
         return self.resnets[1](self.attentions[0](self.resnets[0](x, emb), context), emb)
 
 
 class UNet(nn.Module):
-    """x (B, C, H, W), t in [0, 1] a number or (B,), context (B, L, D) or labels (B,) -> prediction (B, C, H, W).
+    """x (B, C, H, W), t in [0, 1] or (B,), context (B, L, D) or labels (B,) -> prediction (B, C, H, W).
 
     H and W must be multiples of 2^(levels - 1).
     """
@@ -71,7 +74,8 @@ class UNet(nn.Module):
         self.config = c = config
         width, levels = c.channels, range(len(c.channels))
         if len(c.attention) != len(width):
-            raise ValueError(f"{len(width)} widths, {len(c.attention)} entries in attention: one a level each")
+            raise ValueError(f"{len(width)} widths, {len(c.attention)} entries in attention: "
+                             "one a level each")
         self.conv_in = nn.Conv2d(c.in_channels, width[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(width[0], 4 * width[0])
         if c.num_classes:
@@ -106,7 +110,7 @@ class UNet(nn.Module):
         self.init_weights()
 
     def init_weights(self):
-        """Every residual step starts as the identity, and the whole network at zero: nothing is predicted yet."""
+        """Every residual step starts as the identity, the whole network at zero: nothing is predicted yet."""
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 zero_(module.conv2)

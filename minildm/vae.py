@@ -1,9 +1,9 @@
 """The variational autoencoder: pictures to a small, smooth latent space and back (Kingma & Welling 2013).
 
 The encoder answers with a Gaussian, not a point:  z = mean + std * noise.  The loss is reconstruction plus
-KL(q(z|x) || N(0, I)), which keeps neighbouring latents meaningful (eq. 7, 10). Diffusion wants unit variance, so the
-model stores its latents' mean and std per channel, measured on the training set, beside its weights.
-Stable Diffusion 1.5's autoencoder is `VAEConfig()` as it stands: 83,653,863 parameters. Ours differ in numbers only.
+KL(q(z|x) || N(0, I)), which keeps neighbouring latents meaningful (eq. 7, 10). Diffusion wants unit variance,
+so the model stores its latents' mean and std per channel, measured on the training set, beside its weights.
+Stable Diffusion 1.5's autoencoder is `VAEConfig()`: 83,653,863 parameters. Ours differ in numbers only.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ EPS = 1e-6  # of the GroupNorms in Stable Diffusion's VAE; its U-Net has 1e-5
 class VAEConfig:
     in_channels: int = 3
     latent_channels: int = 4
-    channels: tuple[int, ...] = (128, 256, 512, 512)  # one width a level, each level half the size of the one before
-    blocks: int = 2                                   # residual blocks a level in the encoder, one more in the decoder
+    channels: tuple[int, ...] = (128, 256, 512, 512)  # one width a level; each level halves height and width
+    blocks: int = 2                                   # residual blocks a level; the decoder has one more
     attention: bool = True                            # one-head attention in the middle
     groups: int = 32                                  # of GroupNorm
     patch: int = 1                                    # pixels folded into channels at the door, patch x patch
@@ -34,7 +34,7 @@ class VAEConfig:
 
 
 class Gaussian:
-    """q(z|x), a diagonal Gaussian a latent position: mean and logvar (B, C, h, w), logvar clamped to [-30, 20]."""
+    """q(z|x), a Gaussian a latent value: mean and logvar (B, C, h, w), logvar clamped to [-30, 20]."""
 
     def __init__(self, mean, logvar):
         self.mean, self.logvar = mean.float(), logvar.float().clamp(-30, 20)
@@ -44,12 +44,12 @@ class Gaussian:
         return (0.5 * self.logvar).exp()
 
     def sample(self, generator=None):
-        """mean + std * noise: the reparameterisation, through which gradients flow (Kingma & Welling 2013, 2.4)."""
+        """mean + std * noise: reparameterised, so gradients flow through (Kingma & Welling 2013, 2.4)."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         return self.mean + self.std * noise
 
     def kl(self):
-        """KL(q || N(0, 1)) in nats for each latent value, (B, C, h, w) (Kingma & Welling 2013, appendix B)."""
+        """KL(q || N(0, 1)) in nats, each latent value, (B, C, h, w) (Kingma & Welling 2013, appendix B)."""
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar)
 
 
@@ -88,7 +88,8 @@ class Middle(nn.Module):
     def __init__(self, channels: int, config: VAEConfig):
         super().__init__()
         self.attentions = nn.ModuleList([AttentionBlock(channels, config.groups)] if config.attention else [])
-        self.resnets = nn.ModuleList(ResidualBlock(channels, channels, groups=config.groups, eps=EPS) for _ in range(2))
+        self.resnets = nn.ModuleList(
+            ResidualBlock(channels, channels, groups=config.groups, eps=EPS) for _ in range(2))
 
     def forward(self, x):
         x = self.resnets[0](x)
@@ -159,8 +160,8 @@ class AutoencoderKL(nn.Module):
         """Images (B, C, H, W) in [-1, 1] -> the posterior over raw latents."""
         f, c = self.config.factor, self.config.in_channels
         if images.shape[1] != c or images.shape[2] % f or images.shape[3] % f:
-            raise ValueError(f"images are {tuple(images.shape[1:])}, the VAE wants {c} channels and sides that are "
-                             f"multiples of {f}: pad with data.pad_to")
+            raise ValueError(f"images are {tuple(images.shape[1:])}, the VAE wants {c} channels and sides "
+                             f"that are multiples of {f}: pad with data.pad_to")
         return Gaussian(*self.quant_conv(self.encoder(images)).chunk(2, dim=1))
 
     def decode(self, z):
@@ -176,7 +177,7 @@ class AutoencoderKL(nn.Module):
 
     @torch.no_grad()
     def fit_latent_stats(self, images, batch_size: int = 500):
-        """Measure mean and std per channel of the raw latents of float images (N, C, H, W), and store them."""
+        """Measure and store mean and std per channel of the raw latents of float images (N, C, H, W)."""
         z = torch.cat([self.encode(batch).sample() for batch in images.split(batch_size)])
         self.latent_mean.copy_(z.mean((0, 2, 3)))
         self.latent_std.copy_(z.std((0, 2, 3)))

@@ -1,0 +1,117 @@
+"""Schedules against closed forms, tables against a product in float64, noise against its moments."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minildm import schedules
+from minildm.schedules import add_noise, cosine, expand, flow, linear, log_snr, scaled_linear, snr, time_grid
+
+ALL = pytest.mark.parametrize("schedule", [cosine, linear, scaled_linear, flow],
+                              ids=["cosine", "linear", "scaled_linear", "flow"])
+BETAS = {"linear": np.linspace(1e-4, 0.02, 1000),
+         "scaled_linear": np.linspace(math.sqrt(0.00085), math.sqrt(0.012), 1000) ** 2}
+STEPS = torch.arange(1001, dtype=torch.float64) / 1000
+
+
+@pytest.mark.parametrize("name", BETAS)
+def test_tables_are_exact_at_every_step(name):
+    schedule, alpha_bar = getattr(schedules, name), np.cumprod(1 - BETAS[name])
+    for t, rtol in (STEPS, 1e-9), (STEPS.float(), 2e-5):
+        assert_close(schedule.alpha(t)[1:] ** 2, torch.tensor(alpha_bar, dtype=t.dtype), rtol=rtol, atol=0)
+        assert_close(schedule.sigma(t)[1:] ** 2, torch.tensor(1 - alpha_bar, dtype=t.dtype), rtol=rtol,
+                     atol=0)
+        assert schedule.alpha(t)[0] == 1 and schedule.sigma(t)[0] == 0
+
+
+def test_published_first_and_last_values():
+    first, last = torch.tensor(0.001), torch.tensor(1.0)
+    assert_close(scaled_linear.alpha(first).square().item(), 0.99915, rtol=0, atol=5e-6)
+    assert_close(scaled_linear.alpha(last).square().item(), 0.0046601, rtol=0, atol=5e-8)
+    assert_close(linear.alpha(first).square().item(), 1 - 1e-4, rtol=0, atol=1e-6)
+    assert_close(linear.alpha(last).square().item(), 4.036e-5, rtol=0, atol=5e-9)
+
+
+@pytest.mark.parametrize("name", BETAS)
+def test_tables_equal_diffusers(name):
+    reference = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    first, last = BETAS[name][[0, -1]].tolist()
+    theirs = reference.DDIMScheduler(beta_start=first, beta_end=last, beta_schedule=name).alphas_cumprod
+    assert_close(getattr(schedules, name).alpha(STEPS[1:].float()) ** 2, theirs, rtol=1e-4, atol=0)
+
+
+@ALL
+def test_noise_grows_and_signal_fades(schedule):
+    t = torch.linspace(0, 1, 5001)
+    assert (schedule.alpha(t).diff() < 0).all() and (schedule.sigma(t).diff() > 0).all()
+    assert (snr(schedule, t).diff() < 0).all() and snr(schedule, t[0]) == math.inf
+    assert schedule.alpha(t).shape == t.shape and schedule.alpha(t[0]) == 1 and schedule.sigma(t[0]) == 0
+
+
+@pytest.mark.parametrize("schedule", [cosine, linear, scaled_linear], ids="cosine linear scaled".split())
+def test_variance_is_preserved_on_the_circle(schedule):
+    t = torch.linspace(0, 1, 777)       # between the table's steps too
+    assert_close(schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, torch.ones(777), rtol=0, atol=1e-6)
+
+
+def test_closed_forms():
+    t = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    assert_close(log_snr(cosine, t), -2 * torch.log(torch.tan(math.pi * t / 2)))
+    assert_close(log_snr(flow, t), 2 * torch.log((1 - t) / t))
+    assert_close(snr(flow, torch.tensor(0.25)), torch.tensor(9.0))
+
+
+def test_between_its_steps_a_table_is_the_geometric_mean():
+    schedule = schedules.from_betas(torch.tensor([0.1, 0.2]))
+    assert_close(schedule.alpha(torch.tensor([0.25, 0.75], dtype=torch.float64)) ** 2,
+                 torch.tensor([0.9**0.5, 0.9 * 0.8**0.5], dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+@ALL
+def test_add_noise_has_the_right_moments(schedule):
+    n, t = 200_000, torch.tensor([0.1, 0.5, 0.9])
+    noise = torch.randn(3, n, generator=torch.Generator().manual_seed(0))
+    x = add_noise(schedule, torch.full((3, n), 0.7), noise, t)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    assert ((x.mean(1) - 0.7 * alpha).abs() < 4 * sigma / n**0.5).all()        # four standard errors
+    assert ((x.std(1) / sigma - 1).abs() < 4 / (2 * n) ** 0.5).all()
+
+
+@ALL
+def test_one_jump_equals_many_small_steps(schedule):
+    """q(x_t | x_s) composed, scale by a ratio and add the missing variance: mean and variance at any t."""
+    mean, variance = 1.0, 0.0
+    for s, t in zip(STEPS[:-1], STEPS[1:], strict=True):
+        ratio = schedule.alpha(t) / schedule.alpha(s)
+        fresh = schedule.sigma(t) ** 2 - ratio**2 * schedule.sigma(s) ** 2
+        mean, variance = mean * ratio, variance * ratio**2 + fresh
+        if t < 0.999:   # at 1 flow's and cosine's signal is 0
+            assert_close(mean, schedule.alpha(t), rtol=1e-6, atol=1e-9)
+            assert_close(variance, schedule.sigma(t) ** 2, rtol=1e-6, atol=1e-9)
+
+
+def test_add_noise_takes_a_time_each():
+    data, noise = (torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    t = torch.tensor([0.0, 0.3, 0.6, 1.0])
+    x = add_noise(flow, data, noise, t)
+    for i in range(4):
+        assert_close(x[i], add_noise(flow, data[i], noise[i], t[i].item()))
+    assert torch.equal(x[0], data[0]) and torch.equal(x[3], noise[3])
+
+
+def test_expand_broadcasts_over_whatever_follows_the_batch():
+    t = torch.tensor([0.1, 0.2])
+    assert expand(t, torch.zeros(2, 3, 4, 4)).shape == (2, 1, 1, 1)
+    assert expand(t, torch.zeros(2, 5)).shape == (2, 1)
+    assert expand(0.5, torch.zeros(2, 5)).shape == ()
+
+
+def test_time_grid():
+    assert_close(time_grid(4), torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
+    assert_close(time_grid(2, 0.6, 0.2), torch.tensor([0.6, 0.4, 0.2]))
+    assert time_grid(1).tolist() == [1, 0] and len(time_grid(1000)) == 1001
+    with pytest.raises(Exception, match="at least 1"):
+        time_grid(0)

@@ -103,9 +103,10 @@ def read_files(rows: list[list], name: str, size: int | None = None) -> dict[str
     channels = 1 if all((x[:1] == x).all() for x in found if not isinstance(x, str)) else 3
     seen, tenth, sets = Counter(), set(), {}
     for i in torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist():
-        if seen[rows[i][1]] % 10 == 1:                   # of each class, none of a class with one image
-            tenth.add(i)
-        seen[rows[i][1]] += 1
+        if not isinstance(found[i], str):
+            if seen[rows[i][1]] % 10 == 1:               # of each class; of a class with one image none
+                tenth.add(i)
+            seen[rows[i][1]] += 1
     for split in SPLITS:
         mine = [(row, x) for i, (row, x) in enumerate(zip(rows, found, strict=True))
                 if (row[0] or SPLITS[i in tenth]) == split]

@@ -20,7 +20,7 @@ unit: $(READY)  ## the quick tests only
 	$(BIN)/python -m pytest tests -m "not slow" $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the lessons
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons $(ARGS)
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 student: $(READY)  ## the lessons without solutions, and an nbgrader course, into build/
 	$(BIN)/python lessons/student.py

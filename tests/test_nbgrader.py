@@ -36,12 +36,11 @@ def grader(folder: Path):
     return NbGraderAPI(config=config)
 
 
-def hand_out(lesson: Path, folder: Path):
-    """A course of one lesson in folder; what its students get."""
-    student.course([lesson], folder)
-    result = grader(folder).generate_assignment(lesson.stem)
+def hand_out(course: Path, name: str):
+    """What the students get."""
+    result = grader(course).generate_assignment(name)
     assert result["success"], result["log"]
-    return nbformat.read(folder / "release" / lesson.stem / lesson.name, 4)
+    return nbformat.read(course / "release" / name / f"{name}.ipynb", 4)
 
 
 def grade(course: Path, name: str, answer) -> Graded:
@@ -81,6 +80,15 @@ def grade_all():
                                              [pool.submit(grade, course, name, a) for a in answers]]
 
 
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """One nbgrader course of all lessons, and of the toy lesson below."""
+    folder = tmp_path_factory.mktemp("nbgrader")
+    nbformat.write(toy(), folder / "toy.ipynb")
+    student.course([*LESSONS, folder / "toy.ipynb"], folder / "course")
+    return folder / "course"
+
+
 def check_released(lesson, released):
     """No solution, no output, and the same cells as our own generator's."""
     text = "\n".join(cell.source for cell in released.cells)
@@ -96,13 +104,13 @@ def check_released(lesson, released):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_lesson_is_graded(path, grade_all, tmp_path):
+def test_lesson_is_graded(path, course, grade_all):
     lesson = nbformat.read(path, 4)
     checks = [c.metadata.nbgrader.grade_id for c in lesson.cells
               if c.cell_type == "code" and c.metadata.get("nbgrader", {}).get("grade")]
-    released = hand_out(path, tmp_path / "course")
+    released = hand_out(course, path.stem)
     check_released(lesson, released)
-    full, blank = grade_all(tmp_path / "course", path.stem, [lesson, released])
+    full, blank = grade_all(course, path.stem, [lesson, released])
     assert full.points > 0
     assert (full.score, full.failed, full.elsewhere) == (full.points, [], [])
     assert blank.score == 0
@@ -132,13 +140,12 @@ def toy(body="return 2 * x", later="double = (2).__mul__"):
 
 
 @pytest.mark.slow
-def test_toy_lesson_is_graded(grade_all, tmp_path):
-    nbformat.write(toy(), tmp_path / "toy.ipynb")
-    released = hand_out(tmp_path / "toy.ipynb", tmp_path / "course")
+def test_toy_lesson_is_graded(course, grade_all):
+    released = hand_out(course, "toy")
     check_released(toy(), released)
     guess = toy(body="return x + 3")                            # right for the one number that shows
     unaided = student.student_version(toy(later="pass"))       # blank, and without the package's version
-    full, blank, guessed, alone = grade_all(tmp_path / "course", "toy", [toy(), released, guess, unaided])
+    full, blank, guessed, alone = grade_all(course, "toy", [toy(), released, guess, unaided])
     assert (full.score, full.points, full.failed, full.elsewhere) == (2, 2, [], [])
     assert (blank.score, blank.failed, blank.elsewhere) == (0, ["ex1_check"], [])
     assert (guessed.score, guessed.failed) == (0, ["ex1_check"])

@@ -4,12 +4,14 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
-TIERS = ["layers schedules tokenizer checkpoint",
+TIERS = ["layers schedules tokenizer checkpoint sources",
          "unet dit vae losses text",
          "denoiser samplers guidance editing control",
          "data training evaluation plotting",
-         "recipes pipeline pretrained",
-         "exercises cli",
+         "recipes pretrained",
+         "pipeline",
+         "demo bench exercises",
+         "cli",
          "__main__"]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()} | {"__init__": -1}
 

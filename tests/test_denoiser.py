@@ -1,0 +1,174 @@
+"""A network that knows the answer makes x0 exact and the loss zero, whatever it was asked to predict."""
+
+import pytest
+import torch
+from test_layers import random
+from torch import nn
+from torch.testing import assert_close
+
+from minildm.denoiser import PREDICTION_TYPES, Denoiser, logit_normal, uniform
+from minildm.schedules import add_noise, cosine, expand, flow, linear
+from minildm.unet import UNet, UNetConfig
+
+TYPES = pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+SCHEDULES = pytest.mark.parametrize("schedule", [cosine, linear, flow], ids=["cosine", "linear", "flow"])
+
+
+class Oracle(nn.Module):
+    """Knows the data, works out the noise in x, and answers as the papers define each prediction."""
+
+    null_class = 10
+
+    def __init__(self, prediction_type, schedule, data):
+        super().__init__()
+        self.prediction_type, self.schedule, self.data, self.seen = prediction_type, schedule, data, []
+
+    def forward(self, x, t, context=None):
+        self.seen.append((t, context))
+        t = expand(t, x)
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        noise = (x - alpha * self.data) / sigma
+        return {"eps": noise, "x0": self.data, "v": alpha * noise - sigma * self.data,
+                "flow": noise - self.data}[self.prediction_type]
+
+
+class Constant(nn.Module):
+    """Answers zero, and remembers what it was asked."""
+
+    null_class = 10
+
+    def forward(self, x, t, context=None):
+        self.x, self.t, self.context = x, t, context
+        return torch.zeros_like(x)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@TYPES
+@SCHEDULES
+def test_the_oracle_gives_x0_exactly(prediction_type, schedule):
+    data, noise = random(64, 3, 4, 4), random(64, 3, 4, 4, seed=1)
+    t = torch.linspace(0.02, 0.95, 64)
+    denoiser = Denoiser(Oracle(prediction_type, schedule, data), schedule, prediction_type)
+    assert_close(denoiser(add_noise(schedule, data, noise, t), t), data, rtol=0, atol=1e-4)
+    assert_close(denoiser(add_noise(schedule, data, noise, 0.5), 0.5), data, rtol=0, atol=1e-5)
+
+
+@TYPES
+@SCHEDULES
+def test_the_oracles_loss_is_zero(prediction_type, schedule):
+    data = random(64, 3, 4, 4)
+    oracle = Oracle(prediction_type, schedule, data)
+    loss = Denoiser(oracle, schedule, prediction_type).loss(data, generator=generator())["loss"]
+    assert loss.ndim == 0 and loss < 1e-6
+    oracle.data = data + 0.1        # and it notices an oracle that is wrong by 0.1
+    assert Denoiser(oracle, schedule, prediction_type).loss(data, generator=generator())["loss"] > 1e-3
+
+
+@TYPES
+def test_loss_of_saying_nothing_is_the_targets_mean_square(prediction_type):
+    n, variance = 20_000, 0.25
+    data = variance**0.5 * random(n, 1, 2, 2)
+    loss = Denoiser(Constant(), cosine, prediction_type).loss(data, generator=generator())["loss"]
+    # E alpha^2 = E sigma^2 = 1/2 on the cosine schedule with uniform times
+    wanted = {"eps": 1.0, "x0": variance, "v": (1 + variance) / 2, "flow": 1 + variance}[prediction_type]
+    assert_close(loss.item(), wanted, rtol=0.02, atol=0)
+
+
+@TYPES
+@SCHEDULES
+def test_pure_noise_is_no_division_by_zero(prediction_type, schedule):
+    x = random(2, 3, 4, 4)
+    assert Denoiser(Constant(), schedule, prediction_type)(x, 1.0).isfinite().all()
+    assert Denoiser(Constant(), schedule, prediction_type)(x, torch.ones(2)).isfinite().all()
+
+
+def test_network_is_trained_on_noised_data_at_its_time():
+    network, data = Constant(), torch.full((50_000, 1, 1, 1), 2.0)
+    Denoiser(network, flow, "flow").loss(data, generator=generator())
+    noise = (network.x.flatten() - (1 - network.t) * 2) / network.t
+    late = network.t > 0.1
+    assert abs(noise[late].mean()) < 0.02 and abs(noise[late].std() - 1) < 0.02
+
+
+def test_labels_are_dropped_one_in_ten():
+    network, n = Constant(), 20_000
+    denoiser, data, labels = Denoiser(network, cosine), torch.zeros(n, 1, 1, 1), torch.arange(n) % 10
+    denoiser.loss(data, labels, generator())
+    dropped = network.context == network.null_class
+    assert abs(dropped.float().mean() - 0.1) < 4 * (0.1 * 0.9 / n) ** 0.5
+    assert torch.equal(network.context[~dropped], labels[~dropped])
+    assert abs(network.t[dropped].mean() - 0.5) < 0.05          # at any time, whatever the label
+    assert (torch.bincount(labels[dropped]) > 0.05 * n / 10).all()
+    denoiser.loss(data, labels, generator(), drop=0)
+    assert torch.equal(network.context, labels)
+    denoiser.loss(data, labels, generator(), drop=1)
+    assert (network.context == network.null_class).all()
+    denoiser.loss(data, None, generator())
+    assert network.context is None
+
+
+def test_loss_depends_on_the_generator_alone():
+    data = random(8, 1, 4, 4)
+    denoiser = Denoiser(Constant(), cosine)
+    a, b, c = (denoiser.loss(data, generator=generator(seed))["loss"] for seed in (0, 0, 1))
+    assert a == b != c
+
+
+# time samplers
+
+def test_uniform_times_are_stratified():
+    n, first, second = 1000, uniform(1000, generator(0)), uniform(1000, generator(1))
+    assert first.shape == (n,) and first.min() >= 0 and first.max() <= 1
+    bins = (first.double() * n).floor().long()
+    assert torch.equal(bins.sort().values, torch.arange(n))                    # one in each bin
+    assert (first.sort().values - second.sort().values).abs().max() > 1e-5     # at a random place in it
+
+
+def test_uniform_times_of_single_draws_are_uniform():
+    g = generator()
+    t = torch.cat([uniform(1, g) for _ in range(4000)]).sort().values
+    assert (t - torch.linspace(0, 1, 4000)).abs().max() < 1.63 / 4000**0.5     # Kolmogorov-Smirnov, 1 %
+
+
+def test_logit_normal_times_have_its_quantiles():
+    t = logit_normal(20_000, generator())
+    normal = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])
+    assert_close(t.quantile(torch.special.ndtr(normal)), normal.sigmoid(), rtol=0, atol=1e-3)
+    assert t.min() > 0 and t.max() < 1
+
+
+def test_times_are_drawn_by_the_function_given():
+    network = Constant()
+    denoiser = Denoiser(network, flow, "flow", times=logit_normal)
+    denoiser.loss(torch.zeros(4000, 1, 1, 1), generator=generator())
+    assert ((network.t - 0.5).abs() < 0.231).float().mean() > 0.67     # 68 % within one sigma; uniform 46 %
+
+
+def test_unknown_prediction_type_lists_those_that_exist():
+    with pytest.raises(Exception, match="'score': choose from eps, x0, v, flow"):
+        Denoiser(Constant(), cosine, "score")
+
+
+def test_one_batch_can_be_overfitted():
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(in_channels=1, out_channels=1, channels=(8, 16), attention=(False, True),
+                              blocks=1, context_dim=8, heads=1, groups=4, num_classes=4))
+    denoiser, labels = Denoiser(network, cosine, "v"), torch.arange(4)
+    data = random(4, 1, 4, 4).sign()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    batch = data.repeat(8, 1, 1, 1), labels.repeat(8)
+    first = denoiser.loss(*batch, generator())["loss"].item()
+    for step in range(50):
+        loss = denoiser.loss(*batch, generator(step), drop=0)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert denoiser.loss(*batch, generator(999), drop=0)["loss"] < 0.5 * first
+        noisy = add_noise(cosine, data, random(4, 1, 4, 4, seed=5), 0.7)
+        right = (denoiser(noisy, 0.7, labels).sign() == data).float().mean()
+        swapped = (denoiser(noisy, 0.7, labels.flip(0)).sign() == data).float().mean()
+    assert right > 0.95 and right > swapped + 0.1      # it knows the pictures, and which label is which

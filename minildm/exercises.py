@@ -1,7 +1,7 @@
 """The checks that turn a student's cell green, by comparing the answer with the package or with exact maths.
 
-A check knows the right answer and the likely wrong ones. It says nothing about how to write the function; when
-the result equals a known wrong answer it names the cause, else it says where and by how much they differ.
+A check knows the right answer and the likely wrong ones. It says nothing about how to write the function;
+when the result equals a known wrong answer it names the cause, else it says where and by how much they differ.
 Each lesson calls a check right under its stub, and the same call is the graded test.
 """
 
@@ -38,7 +38,7 @@ def compare(name: str, got, want, likely: dict, tol: float = 1e-4):
     if got.shape != want.shape:
         fail(name, f"the shape is {tuple(got.shape)}, {tuple(want.shape)} is wanted")
     if not got.isfinite().all():
-        fail(name, "it has NaN or infinite values: look for a division by zero, a log or a root of less than 0")
+        fail(name, "it has NaN or infinite values: look for a division by zero, a log or root of less than 0")
     error = (got.double() - want.double()).abs()
     at = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
     fail(name, f"differs by up to {error.max():.3g}, at {list(at)}: {got[at]:.4f}, should be {want[at]:.4f}")

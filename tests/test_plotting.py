@@ -64,8 +64,8 @@ def test_grid_places_every_image(channels):
 
 
 def test_grid_of_floats_spans_minus_one_to_one_and_clips():
-    image = torch.tensor([-1, 0, 1, -3, 3, float("nan")]).view(1, 1, 2, 3)
-    assert grid(image).flatten().tolist() == [0, 128, 255, 0, 255, 128]
+    image = torch.tensor([-1, -0.5, 0.5, 1, -3, 3, float("nan"), 0]).view(1, 1, 2, 4)
+    assert grid(image).flatten().tolist() == [0, 64, 191, 255, 0, 255, 128, 128]
 
 
 def test_grid_is_square_by_default_and_never_wider_than_its_images():

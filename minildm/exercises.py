@@ -1,7 +1,7 @@
 """The checks that turn a student's cell green, by comparing the answer with the package or with exact maths.
 
 A check knows the right answer and the likely wrong ones. It says nothing about how to write the function;
-when the result equals a known wrong answer it names the cause, else it says where and by how much they differ.
+when the result equals a known wrong answer it names the cause, else it says where and by how much it is off.
 Each lesson calls a check right under its stub, and the same call is the graded test.
 """
 

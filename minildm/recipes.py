@@ -1,6 +1,6 @@
 """Named presets: a row of numbers each, and the few lines that turn a row into a trained model.
 
-A latent diffusion model takes three moves:  images -> VAE,  images -> latents,  (latents, labels) -> denoiser.
+A model takes three moves:  images -> VAE,  images -> latents,  (latents, labels) -> denoiser.
 A run folder makes each move resumable: run it again and it goes on from where it stopped.
 """
 
@@ -63,7 +63,7 @@ CLASSIFIER = TrainConfig(steps=2400, batch_size=256, lr=2e-3, weight_decay=0.05,
 
 
 def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
-    """The recipe with the data's image channels and classes; colour gets 16 latent channels, grey keeps its own."""
+    """The recipe with the data's image channels and classes; colour gets 16 latent channels."""
     channels = images.images.shape[1]
     latent, classes = recipe.vae.latent_channels if channels == 1 else 16, len(images.class_names)
     return replace(
@@ -92,7 +92,7 @@ def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: boo
 
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, images, batch_size: int = 500):
-    """uint8 images -> normalised latents' mean and std, (N, c, h, w) each: encoded once, sampled anew each step."""
+    """uint8 images -> normalised latents' mean and std, (N, c, h, w) each: encoded once, sampled every step."""
     posteriors = [vae.encode(to_float(batch)) for batch in images.split(batch_size)]
     scale = vae.latent_std[:, None, None]
     mean = torch.cat([vae.normalise(p.mean) for p in posteriors])
@@ -117,8 +117,7 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
 
 
 def train_classifier(images: ImageSet, config: TrainConfig = CLASSIFIER, run_dir=None, bar: bool = True):
-    """A classifier of this data, from whose features samples are scored. Colour images are taken for photographs,
-    which may be mirrored."""
+    """A classifier of this data, from whose features samples are scored. Colour images may be mirrored."""
     colour = images.images.shape[1] == 3
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)

@@ -1,0 +1,152 @@
+"""The main job: from images to a trained latent diffusion model, its drawings and what they are worth."""
+
+import json
+import os
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from minildm import MinildmError, budget, data, pipeline, plotting
+from minildm.evaluation import format_scores, psnr, score
+from minildm.recipes import CLASSIFIER, RECIPES, Recipe, load_classifier, train_classifier
+
+FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
+
+
+def hardware() -> str:
+    """The machine in a few words, for the side of every measured number."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
+    return f"{os.cpu_count()} CPU cores, {name}"
+
+
+def recipe_for(name: str, seed: int) -> tuple[str, Recipe]:
+    """A recipe by name, "auto" by budget, with this seed."""
+    if name == "auto":
+        name = budget(smoke="smoke", cpu="cpu", gpu="gpu")
+    recipe = RECIPES[name]
+    return name, replace(recipe, vae_training=replace(recipe.vae_training, seed=seed),
+                         training=replace(recipe.training, seed=seed))
+
+
+def load_for_training(name: str) -> tuple[data.ImageSet, str]:
+    """The training set on the device, and a note when it is not the one that "auto" hoped for."""
+    note = ""
+    if name == "auto":
+        try:
+            found, name = data.load("mnist"), "mnist"
+        except MinildmError:
+            found, note, name = data.load("glyphs"), FALLBACK, "glyphs"
+    else:
+        found = data.load(name)
+    return found.to("cuda" if torch.cuda.is_available() else "cpu"), note
+
+
+def default_out(command: str, name: str) -> Path:
+    """runs/COMMAND-DATA; a folder of pictures gives its own name."""
+    return Path("runs") / f"{command}-{Path(name.removeprefix('folder:')).name}"
+
+
+def train_model(name: str, out: Path | None, seed: int, recipe_name: str):
+    """Train on a set and keep the model in OUT/model."""
+    images, _ = load_for_training(name)
+    out = out or default_out("train", name)
+    _, recipe = recipe_for(recipe_name, seed)
+    pipe, _, _ = pipeline.train(recipe, images, out)
+    pipe.save(out / "model")
+    print(f"the model is in {out / 'model'}: minildm sample --model {out / 'model'}")
+
+
+def classifier_for(images: data.ImageSet, out: Path):
+    """The zoo's classifier of this set; where there is none, one trained here, in about a minute."""
+    classifier = load_classifier(images.name)
+    if classifier is None:
+        print("training a classifier of this set, to measure with")
+        steps = budget(smoke=20, cpu=600, gpu=2400)
+        config = replace(CLASSIFIER, steps=steps, batch_size=min(CLASSIFIER.batch_size, len(images)))
+        classifier = train_classifier(images, config, out / "classifier")
+    return classifier.to(images.images.device)
+
+
+def measure(samples, labels, real: data.ImageSet, out: Path) -> dict:
+    """Scores of uint8 samples beside their floors, on as many as the real set allows."""
+    n = min(len(samples), len(real) // 2)
+    pick = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:n].to(samples.device)
+    return score(samples[pick], labels[pick], real, classifier_for(real, out))
+
+
+@torch.no_grad()
+def reconstruction_psnr(pipe, name: str, limit: int = 2000) -> float:
+    """Mean PSNR in dB of test images through the VAE and back, at their own size."""
+    test = data.load(name, "test").subset(limit).to(pipe.device)
+    side = pipeline.padded(pipe.image_size, pipe.recipe)
+    real = data.to_float(data.pad_to(test.images, side))
+    back = torch.cat([pipe.vae.decode(pipe.vae.encode(batch).mean) for batch in real.split(250)]).clamp(-1, 1)
+    return psnr(data.crop_to(back, pipe.image_size), data.crop_to(real, pipe.image_size))
+
+
+def save_samples(path: Path, images, labels):
+    """images uint8 (N, C, H, W) as (N, H, W) or (N, H, W, 3), labels int (N,)."""
+    pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
+    temporary = path.with_name(".tmp-" + path.name)
+    np.savez_compressed(temporary, images=pixels.cpu().numpy(), labels=labels.cpu().numpy())
+    os.replace(temporary, path)
+
+
+def evaluate_file(path: Path, name: str):
+    """Print the scores of a samples.npz against a set."""
+    try:
+        with np.load(path) as file:
+            pixels, labels = torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]).long()
+    except (OSError, ValueError, KeyError) as error:
+        raise MinildmError(f"this is no samples.npz: {error}", path, "minildm demo writes one") from None
+    images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    print(format_scores(measure(images, labels, data.load(name), path.parent)))
+
+
+def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
+    """Train, draw `num` pictures, measure; write samples.png, samples.npz, metrics.json, losses.png, model/."""
+    began = time.perf_counter()
+    real, note = load_for_training(name)
+    out = out or default_out("demo", real.name)
+    recipe_name, recipe = recipe_for(recipe_name, seed)
+    if note:
+        print(note)
+    print(f"demo: {len(real):,} images of {real.name}, recipe {recipe_name}, seed {seed}, {hardware()}")
+    seconds = {"data": time.perf_counter() - began}
+
+    pipe, vae_metrics, metrics = pipeline.train(recipe, real, out)
+    seconds |= {"vae": vae_metrics["seconds"][-1], "denoiser": metrics["seconds"][-1]}
+
+    classes, clock = len(real.class_names), time.perf_counter()
+    labels = (torch.arange(num) % classes).to(real.images.device)
+    images = data.to_uint8(pipe.generate(labels, seed=seed))
+    seconds["sampling"] = time.perf_counter() - clock
+    save_samples(out / "samples.npz", images, labels)
+    plotting.save_grid(out / "samples.png", images.cpu(), labels.cpu(), real.class_names)
+    plotting.plot_losses({"VAE": vae_metrics["loss"], "denoiser": metrics["loss"]}, out / "losses.png")
+
+    clock = time.perf_counter()
+    scores = measure(images, labels, real, out)
+    scores["psnr"] = reconstruction_psnr(pipe, real.name)
+    seconds["measuring"] = time.perf_counter() - clock
+    seconds["total"] = time.perf_counter() - began
+    facts = {"data": real.name, "recipe": recipe_name, "seed": seed, "num": num, "hardware": hardware(),
+             "scores": scores, "seconds": {key: round(value, 1) for key, value in seconds.items()}}
+    pipe.save(out / "model", facts)
+    (out / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+    print(format_scores(scores))
+    print(f"reconstruction  {scores['psnr']:>10.2f} dB PSNR")
+    print(", ".join(f"{key} {value:.0f} s" for key, value in seconds.items()))
+    print(f"look at {out / 'samples.png'}")
+    if note:
+        print(note)

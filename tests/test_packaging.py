@@ -22,7 +22,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Makefile and setup.sh want a
 
 
 def run(*command):
-    env = {name: value for name, value in os.environ.items() if "MAKE" not in name}    # this may be `make test`
+    env = {name: value for name, value in os.environ.items() if "MAKE" not in name}   # of `make test` itself
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 

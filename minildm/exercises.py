@@ -8,6 +8,8 @@ Each lesson calls a check right under its stub, and the same call is the graded 
 import torch
 
 from minildm import layers, schedules
+from minildm.data import to_uint8
+from minildm.vae import Gaussian
 
 
 def passed(name: str):
@@ -44,11 +46,102 @@ def compare(name: str, got, want, likely: dict, tol: float = 1e-4):
     fail(name, f"differs by up to {error.max():.3g}, at {list(at)}: {got[at]:.4f}, should be {want[at]:.4f}")
 
 
-# --- lesson 03
-
 def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
+
+# --- lesson 00
+
+def check_to_uint8(f):
+    x = torch.linspace(-1.3, 1.3, 24).reshape(1, 1, 4, 6)
+    grey, got = (x + 1) * 127.5, f(x.clone())
+    compare("to_uint8", got, to_uint8(x), {
+        "255 + 1 is 0 in uint8, so white turns black: clamp first": (grey.round().long() % 256).byte(),
+        "the fraction was cut off: round": grey.clamp(0, 255).byte(),
+        "-1 is black, not grey: add 1 first": (x * 127.5).round().clamp(0, 255).byte(),
+        "the range is 2 wide: times 127.5": ((x + 1) * 255).round().clamp(0, 255).byte()})
+    if got.dtype != torch.uint8:
+        fail("to_uint8", "the numbers are right, their type isn't: end with .to(torch.uint8)")
+    passed("to_uint8")
+
+
+def check_montage(f):
+    rows = (x := randn(6, 1, 4, 5)).reshape(2, 3, 4, 5)
+    compare("montage", f(x, 3), rows.transpose(1, 2).reshape(8, 15), {
+        "reshape alone keeps the order in memory: permute before it": x.reshape(8, 15),
+        "pictures 0, 1, 2 are the first row": x.reshape(3, 2, 4, 5).permute(1, 2, 0, 3).reshape(8, 15),
+        "the pictures lie on their side": rows.permute(0, 3, 1, 2).reshape(10, 12),
+        "cols is the number in a row": x.reshape(3, 2, 4, 5).transpose(1, 2).reshape(12, 10)})
+    passed("montage")
+
+
+def check_psnr(f):
+    a, b = (randn(4, 1, 5, 5, seed=s).clamp(-1, 1) / torch.arange(1, 5).reshape(4, 1, 1, 1) for s in (0, 1))
+    mse, got = (a - b).square().mean((1, 2, 3)), f(a, b)
+    compare("psnr", got if got is None else torch.as_tensor(got), (10 * (4 / mse).log10()).mean(), {
+        "the peak is 2, from -1 to 1, and it is squared": (10 * (1 / mse).log10()).mean(),
+        "the peak isn't squared": (10 * (2 / mse).log10()).mean(), "base 10": (10 * (4 / mse).log()).mean(),
+        "the sign is wrong": (10 * (mse / 4).log10()).mean(),
+        "10, not 20: mse is a square already": (20 * (4 / mse).log10()).mean(),
+        "the errors were averaged first: the mean of the pictures' PSNRs": 10 * (4 / mse.mean()).log10()})
+    passed("psnr")
+
+
+# --- lesson 01
+
+def check_reparameterise(f):
+    mean, logvar, noise = (randn(3, 4, seed=s).requires_grad_(s < 2) for s in range(3))
+    got, name = f(mean, logvar, noise), "reparameterise"
+    compare(name, got, mean + (logvar / 2).exp() * noise, {
+        "exp(logvar) is the variance: std is its root": mean + logvar.exp() * noise,
+        "logvar is a logarithm: exp of half of it": mean + logvar / 2 * noise,
+        "the noise isn't multiplied by std": mean + noise,
+        "std and mean have changed places": (logvar / 2).exp() + mean * noise})
+    if got.requires_grad:
+        got.sum().backward()
+    for what, leaf in ("mean", mean), ("logvar", logvar):
+        if leaf.grad is None:
+            fail(name, f"right numbers, but no gradient reaches {what}: no detach(), no no_grad()")
+    passed(name)
+
+
+def check_kl(f):
+    mean, logvar = randn(3, 4), randn(3, 4, seed=1)
+    want, var = Gaussian(mean, logvar).kl(), logvar.exp()
+    compare("kl", f(mean, logvar), want, {
+        "the factor 1/2 is missing": 2 * want, "the sign: a divergence is never negative": -want,
+        "the standard deviation stands in the variance's place": (mean**2 + var.sqrt() - 1 - logvar) / 2,
+        "the mean isn't squared": (mean + var - 1 - logvar) / 2, "one for each value, not a sum": want.sum(),
+        "one for each value, not their mean": want.mean()})
+    passed("kl")
+
+
+def check_vae_loss(f):
+    (x, y), (mean, logvar) = randn(2, 5, 1, 6, 6), randn(2, 5, 3, seed=1)
+    l1, l2, kl, w = (x - y).abs(), (x - y).square(), Gaussian(mean, logvar).kl(), 0.1
+    compare("vae_loss", f(x, y, mean, logvar, w), l1.mean() + l2.mean() + w * kl.mean(), {
+        "sums: a larger picture would weigh more. Means": l1.sum() + l2.sum() + w * kl.sum(),
+        "the KL is summed over a picture's latents": l1.mean() + l2.mean() + w * kl.sum(1).mean(),
+        "the KL is summed: its mean": l1.mean() + l2.mean() + w * kl.sum(),
+        "the KL isn't weighted": l1.mean() + l2.mean() + kl.mean(),
+        "L1 is missing": l2.mean() + w * kl.mean(), "L2 is missing": l1.mean() + w * kl.mean(),
+        "the KL is missing": l1.mean() + l2.mean()})
+    passed("vae_loss")
+
+
+def check_normalise(f):
+    z = (randn(64, 4, 3, 3) + 1) * torch.tensor([1, 3, 5, 0.5])[:, None, None]
+    mean, std = (g((0, 2, 3), keepdim=True) for g in (z.mean, z.std))
+    compare("normalise", f(z), (z - mean) / std, {
+        "the mean isn't subtracted": z / std, "divided by the variance: by its root": (z - mean) / std**2,
+        "one number for all channels: each has its own": (z - z.mean()) / z.std(),
+        "each picture by itself: over the batch too": torch.nn.functional.instance_norm(z),
+        "each position by itself: over h and w too": (z - z.mean(0)) / z.std(0),
+        "brackets: subtract, then divide": z - mean / std}, tol=0.01)
+    passed("normalise")
+
+
+# --- lesson 03
 
 def check_alpha_bar(f):
     betas = torch.rand(6, generator=torch.Generator().manual_seed(3)) * 0.4

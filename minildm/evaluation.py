@@ -189,7 +189,8 @@ def score(images, labels, reference, classifier: Classifier, seed: int = 0) -> d
     """Judge uint8 images (N, C, H, W) and the labels (N,) they were drawn for against an `ImageSet`.
 
     The reference is split by seed into a draw of N, the floor, judged exactly as the images are, and up to
-    10,000 others that both are compared with (N of them for precision and recall).
+    10,000 others that both are compared with (N of them for precision and recall). The floor holds as many of
+    each label as `labels` does, as far as there are: left to chance, its FD varies by a factor of five.
     """
     n, here = len(images), next(classifier.parameters()).device
     if images.dtype != torch.uint8 or images.shape[1:] != reference.images.shape[1:] or len(labels) != n:
@@ -200,7 +201,11 @@ def score(images, labels, reference, classifier: Classifier, seed: int = 0) -> d
         raise MinildmError(f"a reference of {len(reference.images)} images can't be split in two for {n}",
                            "score", "judge at most half as many images as the reference has")
     order = torch.randperm(len(reference.images), generator=torch.Generator().manual_seed(seed))
-    floor, rest = order.to(reference.images.device)[:n + 10_000].tensor_split([n])
+    theirs = reference.labels.cpu()[order]
+    counts = labels.cpu().bincount(minlength=int(theirs.max()) + 1)
+    rank = F.one_hot(theirs).cumsum(0).gather(1, theirs[:, None]).flatten()        # 1st, 2nd ... of its class
+    order = order[(rank > counts[theirs]).int().argsort(stable=True)].to(reference.images.device)
+    floor, rest = order[:n], order[n:n + 10_000]
     real = in_batches(classifier.features, reference.images[rest].to(here))                   # (M, D)
     result = {"n": n}
     drawn = reference.images[floor], reference.labels[floor]
@@ -209,7 +214,7 @@ def score(images, labels, reference, classifier: Classifier, seed: int = 0) -> d
         result["fd" + end] = frechet_distance(features, real)
         result["precision" + end], result["recall" + end] = precision_recall(real[:n], features)
         result["label_accuracy" + end] = label_accuracy(classifier.head(features), wanted)
-    return result | {"fd_ratio": result["fd"] / result["fd_floor"]}
+    return result | {"fd_ratio": result["fd"] / max(result["fd_floor"], 1e-12)}
 
 
 def format_scores(scores: dict) -> str:

@@ -38,4 +38,8 @@ clean:  ## remove what set-up and tests made; data and runs stay
 $(READY): setup.sh pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" ./setup.sh
 
-.PHONY: help demo test unit lab student lint lock clean
+ifneq ($(CURDIR),$(shell cat $(READY) 2>/dev/null))   # the folder was moved, and the scripts in .venv with it
+$(READY): new-place
+endif
+
+.PHONY: help demo test unit lab student lint lock clean new-place

@@ -15,6 +15,7 @@ else
 fi
 
 case "$(uname)-${UV_TORCH_BACKEND:-}" in Linux-cpu) need=3 ;; Linux-*) need=7 ;; *) need=3 ;; esac
+if [ -e .venv/.ready ] && [ "$(cat .venv/.ready)" != "$(pwd -P)" ]; then rm -rf .venv; fi   # a moved folder
 free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
 if [ ! -e .venv/.ready ] && [ "$free" -lt "$need" ]; then
     stop "the environment needs $need GB of disk, $free GB are free here" \
@@ -36,5 +37,5 @@ if ! { .venv/bin/python -c '' && $uv --version; } >/dev/null 2>&1; then
     fi
 fi
 $uv pip install --python .venv/bin/python -c constraints.txt -e '.[dev,instructor,parity]'
-touch .venv/.ready
+pwd -P > .venv/.ready
 echo "setup: done. Without make:  . .venv/bin/activate"

@@ -22,7 +22,7 @@ if [ ! -e .venv/.ready ] && [ "$free" -lt "$need" ]; then
         "free some, or on Linux take the CPU-only wheels (3 GB): UV_TORCH_BACKEND=cpu make ..."
 fi
 
-echo "setup: $("$PYTHON" --version), packages into .venv (once; minutes of downloading on a slow line)"
+echo "setup: $("$PYTHON" --version), packages into .venv (the first time, some GB are downloaded)"
 uv=.venv/bin/uv
 if ! { .venv/bin/python -c '' && $uv --version; } >/dev/null 2>&1; then
     rm -rf .venv

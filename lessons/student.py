@@ -52,6 +52,7 @@ def student_version(lesson):
 
 def course(lessons: list[Path], folder: Path):
     """An nbgrader course in folder: each lesson, solutions and all, is the source of an assignment."""
+    folder.mkdir(parents=True, exist_ok=True)
     for lesson in lessons:
         source = folder / "source" / lesson.stem / lesson.name
         source.parent.mkdir(parents=True, exist_ok=True)

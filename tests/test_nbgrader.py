@@ -152,6 +152,14 @@ def test_toy_lesson_is_graded(course, grade_all):
     assert (alone.score, alone.elsewhere) == (0, ["print(double(4))"])
 
 
+def test_student_versions_of_all_lessons_are_written(tmp_path):
+    student.main(tmp_path)
+    names = {path.name for path in LESSONS}
+    assert {path.name for path in tmp_path.glob("student/*.ipynb")} == names
+    assert {path.name for path in tmp_path.glob("course/source/*/*.ipynb")} == names
+    assert (tmp_path / "course/nbgrader_config.py").exists()
+
+
 def test_a_solution_that_stands_elsewhere_too_is_seen():
     lesson = toy()
     leaky = student.student_version(lesson)

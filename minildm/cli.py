@@ -49,7 +49,7 @@ def check_out(path: Path | None, suffix: str = ""):
 class Demo:
     """Train a latent diffusion model from nothing, draw with it, and measure what it draws."""
 
-    data: str = "auto"  # mnist, fashion-mnist, cifar10, glyphs, folder:PATH; auto is mnist where it can be had
+    data: str = "auto"  # mnist, fashion-mnist, cifar10, glyphs, folder:PATH; auto is mnist if it can be had
     out: Path | None = None  # folder of results and resumable run; by default runs/demo-DATA
     num: int = 1000  # pictures to draw and measure, 10 to 100000
     seed: int = 0  # of training and drawing

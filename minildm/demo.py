@@ -113,7 +113,7 @@ def evaluate_file(path: Path, name: str):
 
 
 def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
-    """Train, draw `num` pictures, measure; write samples.png, samples.npz, metrics.json, losses.png, model/."""
+    """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png, model/."""
     began = time.perf_counter()
     real, note = load_for_training(name)
     out = out or default_out("demo", real.name)

@@ -27,13 +27,13 @@ def close(a, b, tol: float) -> bool:
 
 
 def compare(name: str, got, want, likely: dict, tol: float = 1e-4):
-    """Fail unless `got` equals `want`; `likely` maps a cause in words to the wrong answer it leads to."""
+    """Fail unless `got` equals `want`, `likely` maps a cause to the wrong answer it leads to; return name."""
     if got is None:
         fail(name, "your function returned None: is the `return` missing?")
     if not isinstance(got, torch.Tensor):
         fail(name, f"your function returned a {type(got).__name__}, a tensor is wanted")
     if close(got, want, tol):
-        return
+        return name
     for cause, wrong in likely.items():
         if close(got, wrong, tol):
             fail(name, cause)
@@ -144,57 +144,30 @@ def check_normalise(f):
 # --- lesson 03
 
 def check_alpha_bar(f):
-    betas = torch.rand(6, generator=torch.Generator().manual_seed(3)) * 0.4
-    kept, want = (1 - betas).cumprod(0), schedules.from_betas(betas).alpha(torch.linspace(0, 1, 7))**2
-    compare("alpha_bar", f(betas.clone()), want, {
-        "shares of what is left multiply: this is a sum": torch.cat([torch.ones(1), 1 - betas.cumsum(0)]),
-        "the product is of what a step keeps, 1 - beta": torch.cat([torch.ones(1), betas.cumprod(0)]),
-        "the 1 in front is missing: before the first step all is there": kept,
-        "one place late: entry 1 is what the first step left": torch.cat([torch.ones(2), kept[:-1]]),
-        "this is its root: the share of the *variance* is wanted": want.sqrt()})
-    passed("alpha_bar")
+    betas, one = torch.linspace(0.05, 0.4, 6), torch.ones(1)
+    kept = (1 - betas).cumprod(0)
+    passed(compare("alpha_bar", f(betas.clone()), want := torch.cat([one, kept]), {
+        "shares multiply: this is a sum": torch.cat([one, 1 - betas.cumsum(0)]), "a root": want.sqrt(),
+        "the product is of 1 - beta": torch.cat([one, betas.cumprod(0)]), "the 1 in front is missing": kept,
+        "one place late: entry 1 is what the first step left": torch.cat([one, one, kept[:-1]])}))
 
 
 def check_add_noise(f):
-    t, s = torch.tensor([0.1, 0.3, 0.6, 0.9]), schedules.cosine
-    for x, n in (randn(4, 4, 4, 4), randn(4, 4, 4, 4, seed=1)), (randn(4, 4), randn(4, 4, seed=1)):
-        at = schedules.expand(t, x)
+    for shape, s in ((4, 4, 4, 4), schedules.cosine), ((4, 4), schedules.flow):
+        x, n, t = randn(*shape), randn(*shape, seed=1), torch.tensor([0.1, 0.3, 0.6, 0.9])
+        a, sd = (part(schedules.expand(t, x)) for part in s)
         compare("add_noise", f(s, x, n, t), schedules.add_noise(s, x, n, t), {
             "t (B,) met the last axis: each column has its own time": s.alpha(t) * x + s.sigma(t) * n,
-            "alpha is the root of alpha_bar already: no squares": s.alpha(at)**2 * x + s.sigma(at)**2 * n,
-            "alpha and sigma have changed places": s.sigma(at) * x + s.alpha(at) * n,
-            "the data isn't multiplied by alpha": x + s.sigma(at) * n})
+            "alpha and sigma changed places": sd * x + a * n, "alpha is missing": x + sd * n,
+            "alpha is the root of alpha_bar already: no squares": a**2 * x + sd**2 * n})
     passed("add_noise")
-
-
-def check_log_snr(f):
-    t, s = torch.linspace(0.1, 0.95, 5), schedules.flow
-    want = schedules.log_snr(s, t)
-    compare("log_snr", f(s, t), want, {
-        "half of it: alpha and sigma are squared": want / 2, "noise over signal: the sign is wrong": -want,
-        "the logarithm is missing": want.exp(), "log10: the natural one is wanted": want / 2.302585})
-    passed("log_snr")
-
-
-def check_recover(f):
-    data, noise = randn(3, 1, 3, 3), randn(3, 1, 3, 3, seed=1)
-    t, s = torch.linspace(0.1, 0.8, 3), schedules.cosine
-    x, a, sd = (schedules.add_noise(s, data, noise, t), *(part(schedules.expand(t, data)) for part in s))
-    compare("recover", f(s, x, noise, t), data, {
-        "not divided by alpha": x - sd * noise, "the noise isn't multiplied by sigma": (x - noise) / a,
-        "only x is divided by alpha": x / a - sd * noise, "the noise is added": (x + sd * noise) / a,
-        "t (B,) met the last axis: reshape it": (x - s.sigma(t) * noise) / s.alpha(t)})
-    passed("recover")
 
 
 def check_scale_factor(f):
     z = 3 * randn(6, 4, 2, 2) + torch.tensor([5.0, -1, 0, 2])[:, None, None]
-    got = f(z)
-    compare("scale_factor", got if got is None else torch.as_tensor(got), 1 / z.std(), {
+    passed(compare("scale_factor", torch.as_tensor(got) if (got := f(z)) is not None else None, 1 / z.std(), {
         "the standard deviation: times it, latents get wider": z.std(), "this is 1 / variance": 1 / z.var(),
-        "1 / root mean square: the mean is no spread": 1 / z.square().mean().sqrt(),
-        "a number for each channel: one for all is wanted": 1 / z.std((0, 2, 3))}, tol=0.01)
-    passed("scale_factor")
+        "a number for each channel: one for all is wanted": 1 / z.std((0, 2, 3))}, tol=0.01))
 
 
 # --- lesson 04
@@ -284,3 +257,44 @@ def check_drop_labels(f):
         fail(name, f"a share of {share:.2f} became null, not p = 0.1; each by a random number of its own")
     compare(name, again := drop(labels), got, {"one seed, two answers: draw from `generator`": again})
     passed(name)
+
+
+# --- lesson 05
+
+T, S, X, X0 = torch.tensor(0.7), torch.tensor(0.4), randn(3, 2), randn(3, 2, seed=1)  # a step: T to S
+
+
+def check_posterior(f):
+    a, a_s, sd, sd_s = (part(t) for part in schedules.cosine for t in (T, S))
+    keep, beta = a / a_s * (sd_s / sd)**2, (1 - (a / a_s)**2).expand(X.shape)
+    mean, variance = keep * X + (a_s - keep * a) * X0, (sd_s / sd)**2 * beta
+    passed(compare("posterior", f(schedules.cosine, X, X0, T, S), torch.stack([mean, variance]), {
+        "the variance is wanted, not its root": torch.stack([mean, variance.sqrt()]),
+        "the variance is the forward step's: knowing x0 makes it smaller": torch.stack([mean, beta]),
+        "x_t has data in it: alpha_s x0 is too much": torch.stack([keep * X + a_s * X0, variance])}))
+
+
+def check_ddim_step(f):
+    flow = schedules.flow
+    a, a_s, sd, sd_s = (part(t) for part in flow for t in (T, S))
+    passed(compare("ddim_step", f(flow, X, X0, T, S), a_s * X0 + sd_s * (eps := (X - a * X0) / sd), {
+        "alpha and sigma are those of t: you go to s": X, "x0 isn't multiplied by alpha": X0 + sd_s * eps,
+        "not divided by sigma_t: this noise isn't of unit size": a_s * X0 + sd_s * sd * eps,
+        "sigma isn't always the root of 1 - alpha^2": a_s * X0 + (1 - a_s**2).sqrt() * eps}))
+
+
+def check_eps_to_v(f):
+    (a, sd), eps = (part(T) for part in schedules.cosine), X
+    passed(compare("eps_to_v", f(schedules.cosine, x := a * X0 + sd * eps, eps, T), a * eps - sd * X0, {
+        "the sign is wrong: noise has the plus": sd * X0 - a * eps, "x isn't x0": a * eps - sd * x,
+        "alpha and sigma changed places": sd * eps - a * X0, "this is flow's velocity": eps - X0}))
+
+
+def check_sample(f):
+    def run(x, t, *ts):
+        return run(x * t + x * ts[0] + t, *ts) if ts else x
+
+    got = f(lambda x, x0, t, s: x0 + x * s + t, lambda x, t: x * t, X, 4)
+    passed(compare("sample", got, run(X, 1, .75, .5, .25, 0), {
+        "the last step, to 0, is missing": run(X, 1, .75, .5, .25), "begin at 1": run(X, .75, .5, .25, 0),
+        "n steps pass n + 1 times": run(X, 1, 2 / 3, 1 / 3, 0), "too many": run(X, 1, .8, .6, .4, .2, 0)}))

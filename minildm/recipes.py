@@ -41,11 +41,12 @@ class Recipe:
 # What each measured on MNIST stands in README's table, which tests/report.py writes.
 RECIPES = {
     "cpu": Recipe(  # a few minutes on 2 cores
-        VAEConfig(1, 4, (32, 64), blocks=1, attention=False, groups=8, patch=2),
-        TrainConfig(steps=700, batch_size=128, lr=2e-3, decay="cosine", ema=0.98),
-        UNetConfig(4, 4, (96, 160), (True, True), blocks=1, context_dim=96, heads=4, groups=16),
-        TrainConfig(steps=1200, batch_size=256, lr=1.5e-3, ema=0.99),
-        schedule="flow", prediction_type="flow", times="logit_normal"),
+        VAEConfig(1, 4, (32, 64), blocks=1, attention=False, groups=1, patch=2),
+        TrainConfig(steps=1000, batch_size=64, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
+        UNetConfig(4, 4, (64, 112), (False, True), blocks=1, context_dim=64, heads=4, groups=16),
+        TrainConfig(steps=850, batch_size=128, lr=2e-3, ema=0.99),
+        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=1.75,
+        num_inference_steps=20),
     "gpu": Recipe(  # minutes on one GPU
         VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
         TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),
@@ -92,7 +93,7 @@ def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: boo
 
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, images, batch_size: int = 500):
-    """uint8 images -> normalised latents' mean and std, (N, c, h, w) each: encoded once, sampled every step."""
+    """uint8 images -> normalised latents' mean and std, (N, c, h, w): encoded once, sampled every step."""
     posteriors = [vae.encode(to_float(batch)) for batch in images.split(batch_size)]
     scale = vae.latent_std[:, None, None]
     mean = torch.cat([vae.normalise(p.mean) for p in posteriors])

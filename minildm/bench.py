@@ -1,0 +1,152 @@
+"""The seconds of training steps and of the sampler loop, alone or beside diffusers' same networks.
+
+Fairly: one process, the same weights (copied, and the outputs compared first), the same batch, optimizer and
+precision, rounds taken in turn A, B, A, B, and the median of each.
+"""
+
+import statistics
+import time
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+
+from minildm import MinildmError
+from minildm.denoiser import Denoiser
+from minildm.samplers import ddim, last
+from minildm.schedules import linear, time_grid
+from minildm.training import gains_from_bf16, tune_allocator
+from minildm.unet import UNet, UNetConfig
+from minildm.vae import AutoencoderKL, VAEConfig
+
+UNET = UNetConfig(4, 4, (64, 128), (True, True), blocks=1, context_dim=64, heads=4)
+VAE = VAEConfig(1, 4, (32, 64, 64), blocks=1, attention=True, groups=16)
+STEPS = 10  # of the sampler loop
+
+
+def peers(unet: UNet, vae: AutoencoderKL):
+    """The same two networks from diffusers, with the same weights."""
+    try:
+        from diffusers import AutoencoderKL as PeerVAE
+        from diffusers import UNet2DConditionModel
+    except ImportError:
+        raise MinildmError("diffusers is not installed", "bench --peer diffusers",
+                           "pip install -e '.[parity]'") from None
+    c, v, levels = unet.config, vae.config, len(unet.config.channels)
+    peer_unet = UNet2DConditionModel(
+        in_channels=c.in_channels, out_channels=c.out_channels, block_out_channels=c.channels,
+        down_block_types=("CrossAttnDownBlock2D",) * levels, up_block_types=("CrossAttnUpBlock2D",) * levels,
+        layers_per_block=c.blocks, cross_attention_dim=c.context_dim, attention_head_dim=c.heads,
+        norm_num_groups=c.groups)
+    peer_vae = PeerVAE(
+        in_channels=v.in_channels, out_channels=v.in_channels, latent_channels=v.latent_channels,
+        block_out_channels=v.channels, layers_per_block=v.blocks, norm_num_groups=v.groups,
+        down_block_types=("DownEncoderBlock2D",) * len(v.channels),
+        up_block_types=("UpDecoderBlock2D",) * len(v.channels), mid_block_add_attention=v.attention)
+    peer_unet.load_state_dict(unet.state_dict())
+    scale = ("latent_mean", "latent_std")
+    peer_vae.load_state_dict({name: t for name, t in vae.state_dict().items() if name not in scale})
+    return peer_unet, peer_vae
+
+
+def training_step(model, loss_fn, autocast):
+    """One AdamW step of `model` as a function of nothing that returns the loss."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss = loss_fn()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def jobs(device, precision: str, with_peer: bool):
+    """name -> [ours, the peer's], each a function to time that returns a number both must agree on."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet, vae = UNet(UNET).to(device), AutoencoderKL(VAE).to(device)
+        for p in [*unet.parameters(), *vae.parameters()]:
+            if p.ndim > 1:      # layers that start at zero would hide a difference
+                torch.nn.init.normal_(p, std=0.02)
+        x = torch.randn(128, 4, 8, 8, device=device)
+        i, context = torch.randint(1, 1000, (128,), device=device), torch.randn(128, 1, 64, device=device)
+        images = torch.randn(64, 1, 32, 32, device=device)
+
+    def autocast():
+        return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+    def vae_loss(decode, posterior):
+        return F.mse_loss(decode(posterior.mean).float(), images) + posterior.mean.float().square().mean()
+
+    # our t = i / 1000 is the paper's step i; diffusers counts from 0 and tells its network i - 1
+    denoiser = Denoiser(lambda x, t, context: unet(x, t - 1 / 1000, context), linear)
+
+    @torch.no_grad()
+    def sample():
+        with autocast():
+            return last(ddim(lambda x, t: denoiser(x, t, context), linear, x, time_grid(STEPS))).mean().item()
+
+    ours = {
+        "sampler loop": sample,         # first: the steps below change the weights
+        "U-Net training step": training_step(
+            unet, lambda: unet(x, i / 1000, context).float().square().mean(), autocast),
+        "VAE training step": training_step(vae, lambda: vae_loss(vae.decode, vae.encode(images)), autocast)}
+    if not with_peer:
+        return {name: [job] for name, job in ours.items()}
+
+    from diffusers import DDIMScheduler
+
+    peer_unet, peer_vae = (module.to(device).train() for module in peers(unet, vae))
+    scheduler = DDIMScheduler(clip_sample=False, timestep_spacing="trailing")    # the same betas and times
+
+    @torch.no_grad()
+    def peer_sample():
+        scheduler.set_timesteps(STEPS)
+        sample = x
+        for t in scheduler.timesteps:
+            with autocast():
+                eps = peer_unet(sample, t, context).sample.float()
+            sample = scheduler.step(eps, t, sample).prev_sample
+        return sample.mean().item()
+
+    theirs = [
+        peer_sample,
+        training_step(peer_unet, lambda: peer_unet(x, i, context).sample.float().square().mean(), autocast),
+        training_step(peer_vae, lambda: vae_loss(
+            lambda z: peer_vae.decode(z).sample, peer_vae.encode(images).latent_dist), autocast)]
+    return {name: [job, peer] for (name, job), peer in zip(ours.items(), theirs, strict=True)}
+
+
+def bench(with_peer: bool = False, rounds: int = 10) -> list[dict]:
+    """Rows of name, precision, ours_ms and, with a peer, peer_ms, ratio (ours / theirs) and both outputs."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        tune_allocator()
+    rows = []
+    for precision in ["float32"] + ["bf16"] * gains_from_bf16(torch.device(device)):
+        for name, pair in jobs(device, precision, with_peer).items():
+            first = [job() for job in pair]
+            times = [[], []]
+            for _ in range(rounds + 1):                         # one more round to warm up
+                for job, taken in zip(pair, times, strict=False):
+                    began = time.perf_counter()
+                    job()                                       # ends in .item(): waits for the device
+                    taken.append((time.perf_counter() - began) * 1000)
+            medians = [statistics.median(taken[1:]) for taken in times if taken]
+            rows.append({"name": name, "precision": precision, "ours_ms": medians[0]})
+            if with_peer:
+                rows[-1] |= {"peer_ms": medians[1], "ratio": medians[0] / medians[1], "outputs": first}
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """The rows for a terminal."""
+    lines = [f"{'median of one call':<22}{'precision':>10}{'ours, ms':>11}{'theirs, ms':>12}{'ratio':>8}"]
+    for row in rows:
+        peer = f"{row['peer_ms']:>12.1f}{row['ratio']:>8.2f}" if "ratio" in row else ""
+        lines.append(f"{row['name']:<22}{row['precision']:>10}{row['ours_ms']:>11.1f}{peer}")
+    return "\n".join(lines)

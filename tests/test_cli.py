@@ -1,0 +1,140 @@
+"""The command line: what is refused, how fast, with which words; and that each command does its job."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from minildm import MinildmError, cli
+
+WRONG = [  # arguments, what the answer must name
+    ("demo --num 9", "--num takes 10 to 100000"), ("demo --num 100001", "--num takes 10 to 100000"),
+    ("demo --num -5", "--num"), ("demo --num 0", "--num takes"), ("demo --num ten", "--num"),
+    ("demo --num 1.5", "--num"), ("demo --num", "--num"), ("demo --num 1e3", "--num"),
+    ("demo --seed -1", "--seed takes 0 to"), ("demo --seed 2147483648", "--seed takes 0 to"),
+    ("demo --seed x", "--seed"), ("demo --seed 0.5", "--seed"),
+    ("demo --data nope", "mnist, fashion-mnist"), ("demo --data ''", "--data takes"),
+    ("demo --data MNIST", "--data takes"), ("demo --data folder:", "--data takes"),
+    ("demo --data folder:/no/such/place", "folder that exists"), ("demo --data mnist,glyphs", "--data takes"),
+    ("demo --recipe huge", "smoke"), ("demo --recipe ''", "smoke"), ("demo --recipe CPU", "smoke"),
+    ("demo --out pyproject.toml/x", "--out takes a place that can be written"), ("demo --ouT x", "--out"),
+    ("demo --nun 10", "--num"), ("demo extra", "extra"), ("demo --guidance-scale 2", "guidance-scale"),
+    ("train --num 5", "--num"), ("train --data auto", "--data takes"), ("train --data svhn", "--data takes"),
+    ("train --seed -3", "--seed takes"), ("train --recipe tiny", "smoke"), ("train --steps 5", "--steps"),
+    ("train --out pyproject.toml/x", "--out takes"), ("train cpu", "cpu"),
+    ("sample --num 0", "--num takes 1 to 10000"), ("sample --num 10001", "--num takes 1 to 10000"),
+    ("sample --steps 0", "--steps takes 1 to 1000"), ("sample --steps 1001", "--steps takes 1 to 1000"),
+    ("sample --steps many", "--steps"), ("sample --guidance-scale -1", "--guidance-scale takes 0 to 100"),
+    ("sample --guidance-scale 101", "--guidance-scale takes"),
+    ("sample --guidance-scale nan", "--guidance-scale takes"),
+    ("sample --guidance-scale inf", "--guidance-scale"), ("sample --guidance-scale big", "--guidance-scale"),
+    ("sample --sampler dpm", "ddim"), ("sample --sampler", "--sampler"), ("sample --labels -1", "--labels"),
+    ("sample --labels a", "--labels"), ("sample --seed -1", "--seed takes"), ("sample --out x.jpg", ".png"),
+    ("sample --out /no/such/x.txt", ".png"), ("sample --model /no/such", "there is no model"),
+    ("evaluate --samples /no/such.npz", "--samples takes"), ("evaluate --data nope", "--data takes"),
+    ("evaluate --num 5", "--num"), ("bench --rounds 2", "--rounds takes 3 to 1000"),
+    ("bench --rounds 1001", "--rounds takes"), ("bench --peer jax", "diffusers"),
+    ("bench --rounds x", "--rounds"),
+    ("", "demo"), ("paint", "demo"), ("--version-of-what", "demo"),
+]
+
+
+@pytest.mark.parametrize("line, named", WRONG)
+def test_wrong_arguments_exit_2_and_name_the_cure(line, named, capsys):
+    words = [word.strip("'") for word in line.split(" ") if word]
+    try:
+        code = cli.main(words)
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr()
+    assert code == 2
+    assert named in " ".join((said.out + said.err).replace("│", " ").split())
+    assert "Traceback" not in said.err
+
+
+def test_a_slip_is_answered_at_once_without_importing_torch():
+    began = time.perf_counter()
+    code = ("import sys; from minildm.cli import main; code = main(['demo', '--num', '3']);"
+            "sys.exit(9 if 'torch' in sys.modules else code)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and "--num takes" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 6
+    assert time.perf_counter() - began < 2 * (3 if os.cpu_count() < 4 else 1)    # 2 s on a quiet machine
+
+
+def test_exit_codes_of_what_can_happen_in_a_command(monkeypatch, capsys):
+    def raising(error):
+        def run(self):
+            raise error
+        return run
+
+    for error, code in ((MinildmError("a", "b", "c"), 2), (KeyboardInterrupt(), 130), (RuntimeError("x"), 1)):
+        monkeypatch.setattr(cli.Demo, "run", raising(error))
+        assert cli.main(["demo"]) == code
+        assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(RuntimeError):
+        cli.main(["demo", "--debug"])
+
+
+def test_help_of_every_command_explains_every_flag(capsys):
+    for command in ("demo", "train", "sample", "evaluate", "bench"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0 and "default" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_demo_writes_what_it_promises_and_goes_on_from_where_it_was(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MINILDM_BUDGET", "smoke")
+    from minildm import demo
+    whole = demo.data.load
+    monkeypatch.setattr(demo.data, "load", lambda name, *rest: whole(name, *rest).subset(400))
+    out = tmp_path / "out"
+    assert cli.main(["demo", "--data", "glyphs", "--out", str(out), "--num", "20", "--seed", "3"]) == 0
+    with np.load(out / "samples.npz") as file:
+        assert file["images"].shape == (20, 28, 28) and file["images"].dtype == np.uint8
+        assert file["labels"].tolist() == list(range(10)) * 2
+        first = file["images"]
+    facts = json.loads((out / "metrics.json").read_text())
+    assert facts["seed"] == 3 and facts["scores"]["n"] == 20 and facts["scores"]["fd_floor"] > 0
+    assert {"vae", "denoiser", "sampling", "total"} <= facts["seconds"].keys() and facts["hardware"]
+    for name in ("samples.png", "losses.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+    began = time.perf_counter()      # the second time nothing is trained, and the same pictures come
+    assert cli.main(["demo", "--data", "glyphs", "--out", str(out), "--num", "20", "--seed", "3"]) == 0
+    assert time.perf_counter() - began < 60
+    assert (np.load(out / "samples.npz")["images"] == first).all()
+    assert cli.main(["demo", "--data", "glyphs", "--out", str(out), "--num", "20", "--seed", "4"]) == 2
+    assert "config.seed: 3 != 4" in capsys.readouterr().err
+
+    assert cli.main(["evaluate", "--samples", str(out / "samples.npz"), "--data", "glyphs"]) == 0
+    assert "fd / floor" in capsys.readouterr().out
+    png = tmp_path / "one.png"
+    assert cli.main(["sample", "--model", str(out / "model"), "--labels", "3", "1", "--steps", "2",
+                     "--out", str(png)]) == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["sample", "--model", str(out / "model"), "--labels", "10", "--out", str(png)]) == 2
+    assert "0..9" in capsys.readouterr().err
+
+
+def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
+    from minildm import demo
+
+    def load(name, *rest):
+        if name == "mnist":
+            raise MinildmError("no network")
+        return name_set
+
+    class name_set:
+        def to(device):
+            return name_set
+
+    monkeypatch.setattr(demo.data, "load", load)
+    assert demo.load_for_training("auto") == (name_set, demo.FALLBACK)
+    with pytest.raises(MinildmError):
+        demo.load_for_training("mnist")

@@ -1,0 +1,68 @@
+"""The pipeline: labels to pictures, the same picture whatever the batch, saved and loaded as it was."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from minildm import MinildmError
+from minildm.pipeline import LatentDiffusion, padded
+from minildm.recipes import RECIPES, build, for_data
+from minildm.samplers import ddpm
+from tests.test_recipes import pictures
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    recipe = for_data(RECIPES["smoke"], pictures())
+    vae, denoiser = build(recipe)
+    generator = torch.Generator().manual_seed(0)
+    for p in denoiser.parameters():         # a fresh network predicts zero whatever the label
+        p.data += 0.05 * torch.randn(p.shape, generator=generator)
+    return LatentDiffusion(recipe, vae, denoiser, ("a", "b", "c"), 14)
+
+
+def test_shapes_range_and_size(pipe):
+    images = pipe.generate([0, 1, 2, 0, 1], num_inference_steps=2)
+    assert images.shape == (5, 1, 14, 14) and images.abs().max() <= 1
+    assert pipe.latent_shape == (4, 4, 4)
+    assert padded(28, RECIPES["cpu"]) == 32 and padded(32, RECIPES["cpu"]) == 32
+
+
+def test_picture_k_of_a_seed_does_not_depend_on_the_batch(pipe):
+    labels = [0, 1, 2, 0, 1, 2, 0]
+    whole = pipe.generate(labels, 2, seed=3)
+    torch.testing.assert_close(pipe.generate(labels, 2, seed=3, batch_size=2), whole, atol=2e-2, rtol=0)
+    assert torch.equal(pipe.noise(3, seed=3, first=2), pipe.noise(7, seed=3)[2:5])
+    assert not torch.equal(pipe.noise(1, seed=3), pipe.noise(1, seed=4))
+
+
+def test_label_guidance_steps_and_sampler_matter(pipe):
+    base = pipe.generate([0], 3, 1.0)
+    others = [pipe.generate([1], 3, 1.0), pipe.generate([0], 3, 3.0), pipe.generate([0], 6, 1.0)]
+    for other in [*others, pipe.generate([0], 3, 1.0, sampler=ddpm)]:
+        assert not torch.allclose(base, other, atol=1e-3)
+
+
+def test_saved_and_loaded_is_the_same_model(pipe, tmp_path):
+    pipe.save(tmp_path / "model", {"seconds": 1.0})
+    again = LatentDiffusion.load(tmp_path / "model")
+    assert (again.recipe, again.class_names, again.image_size) == (pipe.recipe, pipe.class_names, pipe.image_size)
+    assert (again.generate([0, 1], 2) - pipe.generate([0, 1], 2)).abs().max() < 0.05     # fp16 on disk
+
+
+def test_wrong_labels_and_missing_models_are_refused(pipe, tmp_path):
+    for labels in ([3], [-1]):
+        with pytest.raises(MinildmError, match="not all classes"):
+            pipe.generate(labels, 2)
+    with pytest.raises(MinildmError, match="there is no model"):
+        LatentDiffusion.load(tmp_path / "nothing")
+
+
+def test_a_recipe_from_disk_builds_the_schedule_it_names(pipe, tmp_path):
+    recipe = replace(pipe.recipe, schedule="cosine", prediction_type="v")
+    vae, denoiser = build(recipe)
+    LatentDiffusion(recipe, vae, denoiser, ("a", "b", "c"), 16).save(tmp_path / "model")
+    again = LatentDiffusion.load(tmp_path / "model").denoiser
+    assert again.prediction_type == "v"
+    assert again.schedule.alpha(torch.tensor(0.5)).item() == pytest.approx(0.5**0.5)

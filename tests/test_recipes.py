@@ -1,0 +1,67 @@
+"""Recipes: rows that fit together, a scale that is checked, a model that is what its row says."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from minildm import MinildmError, recipes
+from minildm.data import ImageSet, to_float
+from minildm.recipes import RECIPES, Recipe, build, encode_all, for_data, from_dict, train_denoiser, train_vae
+
+SMOKE = RECIPES["smoke"]
+
+
+def pictures(n=64, channels=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (n, channels, 16, 16), generator=generator, dtype=torch.uint8)
+    return ImageSet("toy", "train", images, torch.arange(n) % 3, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_row_fits_together_and_survives_json(name):
+    recipe = RECIPES[name]
+    assert recipe.unet.in_channels == recipe.unet.out_channels == recipe.vae.latent_channels
+    assert from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    with torch.device("meta"):
+        colour = for_data(recipe, pictures(channels=3))
+    assert (colour.vae.in_channels, colour.unet.in_channels, colour.unet.num_classes) == (3, 16, 3)
+
+
+def test_building_leaves_the_global_generator_alone_and_repeats():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    one, two = build(for_data(SMOKE, pictures())), build(for_data(SMOKE, pictures()))
+    assert torch.equal(torch.get_rng_state(), state)
+    for a, b in zip(one, two, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_latents_have_unit_variance_and_an_unscaled_set_is_refused():
+    data = pictures()
+    recipe = for_data(replace(SMOKE, vae_training=replace(SMOKE.vae_training, steps=3),
+                              training=replace(SMOKE.training, steps=2)), data)
+    vae, denoiser = build(recipe)
+    train_vae(vae, data.images, recipe, bar=False)
+    mean, std = encode_all(vae, data.images, batch_size=50)
+    assert mean.shape == std.shape == (64, 4, 4, 4)
+    assert abs((mean.var() + std.square().mean()).sqrt() - 1) < 0.1
+    with torch.no_grad():
+        assert torch.allclose(mean, vae.normalise(vae.encode(to_float(data.images)).mean), atol=1e-5)
+    history = train_denoiser(denoiser, (mean, std), data.labels, recipe, bar=False)
+    assert len(history["loss"]) == 2
+    with pytest.raises(MinildmError, match="standard deviation is .*, not about 1"):
+        train_denoiser(denoiser, (mean * 5, std * 5), data.labels, recipe, bar=False)
+
+
+def test_a_classifier_comes_back_from_the_zoo_format(tmp_path, monkeypatch):
+    data = pictures()
+    classifier = recipes.train_classifier(data, replace(recipes.CLASSIFIER, steps=2, batch_size=8), bar=False)
+    monkeypatch.setattr(recipes, "ZOO", tmp_path)
+    assert recipes.load_classifier("toy") is None
+    recipes.save_classifier(tmp_path / "toy-classifier", classifier, {"accuracy": 0.5})
+    again = recipes.load_classifier("toy")
+    x = to_float(data.images)
+    with torch.no_grad():
+        assert torch.allclose(classifier(x), again(x), atol=1e-2)

@@ -1,0 +1,141 @@
+"""The figures that README quotes, measured: one JSON line each, and README's table is written from them.
+
+    python tests/report.py              everything, about 25 minutes on 2 cores
+    python tests/report.py demo kill    only these; the other rows of the table stay
+
+Each row has a bar and says whether it holds. Needs MNIST: see data/README.md.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+DEMO = ROOT / "build" / "report-demo"
+
+
+def row(name, value, bar, holds, seconds):
+    from minildm.demo import hardware
+
+    return {"name": name, "value": value, "bar": bar, "holds": bool(holds), "seconds": round(seconds, 1),
+            "hardware": hardware()}
+
+
+def timed(command: list[str], **environment) -> float:
+    """Seconds of a command that must succeed; what it prints goes to stderr, so that stdout is JSON only."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, stdout=sys.stderr, cwd=ROOT,
+                   env=os.environ | environment)
+    return time.perf_counter() - began
+
+
+def run_demo() -> tuple[dict, float, float]:
+    """The demo from nothing on MNIST, seed 0: its metrics, the process's seconds, its peak memory in GiB."""
+    import resource
+
+    shutil.rmtree(DEMO, ignore_errors=True)
+    budget = os.environ.get("MINILDM_BUDGET", "auto")
+    seconds = timed(["-m", "minildm", "demo", "--data", "mnist", "--out", str(DEMO), "--recipe", budget])
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    (DEMO / "process.json").write_text(json.dumps({"seconds": seconds, "peak": peak}))
+    return load_demo()
+
+
+def load_demo():
+    process = json.loads((DEMO / "process.json").read_text())
+    return json.loads((DEMO / "metrics.json").read_text()), process["seconds"], process["peak"]
+
+
+def demo():
+    """Bars for 2 cores without a GPU."""
+    facts, seconds, peak = run_demo()
+    scores, training = facts["scores"], facts["seconds"]["vae"] + facts["seconds"]["denoiser"]
+    yield row("demo: minutes in all", round(seconds / 60, 2), "<= 8", seconds <= 480, seconds)
+    yield row("demo: minutes of training", round(training / 60, 2), "<= 6", training <= 360, training)
+    yield row("demo: peak memory, GiB", round(peak, 2), "<= 3", peak <= 3, seconds)
+    for name, key, bar, holds in (
+            ("label accuracy", "label_accuracy", ">= 0.99", scores["label_accuracy"] >= 0.99),
+            ("Fréchet distance / floor, N = 1,000", "fd_ratio", "<= 5", scores["fd_ratio"] <= 5),
+            ("precision", "precision", ">= 0.8", scores["precision"] >= 0.8),
+            ("recall", "recall", ">= 0.6", scores["recall"] >= 0.6)):
+        yield row(f"demo: {name}", round(scores[key], 3), bar, holds, seconds)
+
+
+def vae():
+    """From the demo's run, so within its budget."""
+    facts = load_demo()[0] if (DEMO / "process.json").exists() else run_demo()[0]
+    value = facts["scores"]["psnr"]
+    yield row("vae: PSNR of MNIST test images at f4 c4, dB", round(value, 2), ">= 30", value >= 30,
+              facts["seconds"]["vae"])
+
+
+def bench():
+    from minildm.bench import bench as measure
+
+    began = time.perf_counter()
+    for r in measure(with_peer=True, rounds=20):
+        name = f"bench: {r['name']}, {r['precision']}, time / diffusers'"
+        yield row(name, round(r["ratio"], 3), "<= 1.0", r["ratio"] <= 1, time.perf_counter() - began)
+
+
+def kill():
+    import kill as experiment
+
+    for in_place, holds in ((False, lambda r: r["identical"] == 50), (True, lambda r: r["identical"] < 50)):
+        result = experiment.experiment(50, in_place)
+        name = "an in-place writer" if in_place else "resumed, bit-identical"
+        yield row(f"kill: of 50 kills inside a save, {name}", result["identical"],
+                  "< 50" if in_place else "= 50", holds(result), result["seconds"])
+
+
+def nbval():
+    seconds = timed(["-m", "pytest", "-q", "lessons"], MINILDM_BUDGET="smoke")
+    yield row("nbval: seconds over all lessons", round(seconds), "<= 180", seconds <= 180, seconds)
+
+
+def unit():
+    seconds = timed(["-m", "pytest", "-q", "tests", "-m", "not slow"])
+    yield row("unit: seconds of the unit tests", round(seconds), "<= 90", seconds <= 90, seconds)
+
+
+REPORTS = {f.__name__: f for f in (demo, vae, bench, kill, nbval, unit)}
+HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
+
+
+def write_table(readme: Path, rows: list[dict]):
+    """Put rows into README's table between its two marks; a row of the same name is replaced."""
+    text = readme.read_text()
+    before, table, after = re.split(r"(?<=<!-- results -->\n)(.*?)(?=<!-- /results -->)", text, flags=re.S)
+    lines = {line.split(" | ")[0].strip("| "): line for line in table.splitlines()[2:]}
+    for r in rows:
+        holds = "yes" if r["holds"] else "**no**"
+        cells = r["name"], r["value"], r["bar"], holds, r["seconds"], r["hardware"]
+        lines[r["name"]] = "| " + " | ".join(map(str, cells)) + " |"
+    order = [name for report in REPORTS for name in lines if name.startswith(report + ":")]
+    readme.write_text(before + HEAD + "".join(lines[name] + "\n" for name in order) + after)
+
+
+def main(names: list[str]):
+    unknown = [name for name in names if name not in REPORTS]
+    if unknown:
+        sys.exit(f"report: no {', '.join(unknown)}; there are {', '.join(REPORTS)}")
+    rows = []
+    for name in names or REPORTS:
+        with contextlib.redirect_stdout(sys.stderr):
+            new = list(REPORTS[name]())
+        for r in new:
+            print(json.dumps(r), flush=True)
+        rows += new
+        write_table(ROOT / "README.md", rows)
+    sys.exit(0 if all(r["holds"] for r in rows) else 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

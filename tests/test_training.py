@@ -198,6 +198,14 @@ def test_one_batch_is_overfitted():
     assert history["step"] == list(range(1, 301)) and min(history["seconds"]) > 0
 
 
+def test_fit_leaves_the_average_in_the_model():
+    a, b = network(), network()
+    losses, step = go(a)
+    history = fit(b, loss_of(b), examples(), CONFIG, bar=False)
+    assert same(state(b), step.ema.averages) and not same(state(b), state(a))
+    assert history["loss"] == [loss["loss"] for loss in losses]
+
+
 def test_bf16_autocast_keeps_the_loss_in_float32():
     seen = {}
     for precision in ("bf16", "float32", "auto"):
@@ -233,9 +241,11 @@ def test_previews_and_global_seeds_change_nothing():
 
 
 def test_training_leaves_the_global_generator_alone():
-    before = torch.get_rng_state()
-    go(network())
-    assert torch.equal(before, torch.get_rng_state())
+    with torch.random.fork_rng([]):
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        go(network())
+        assert torch.equal(before, torch.get_rng_state())
 
 
 def test_generators_differ_by_seed_and_counter():

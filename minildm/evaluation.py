@@ -198,7 +198,8 @@ def score(images, labels, reference, classifier: Classifier, seed: int = 0) -> d
                            f"reference's {tuple(reference.images.shape)}", "score",
                            "pass data.to_uint8(samples), cropped to the reference's size, and a label each")
     if len(reference.images) < 2 * n:
-        raise MinildmError(f"{n} images, {len(reference.images)} to judge by", "score", "judge at most half as many")
+        raise MinildmError(f"{n} images for a reference of {len(reference.images)}", "score",
+                           "judge at most half as many images as the reference has")
     order = torch.randperm(len(reference.images), generator=torch.Generator().manual_seed(seed))
     theirs = reference.labels.cpu()[order]
     counts = labels.cpu().bincount(minlength=int(theirs.max()) + 1)

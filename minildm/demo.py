@@ -124,7 +124,7 @@ def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
     seconds = {"data": time.perf_counter() - began}
 
     pipe, vae_metrics, metrics = pipeline.train(recipe, real, out)
-    seconds |= {"vae": vae_metrics["seconds"][-1], "denoiser": metrics["seconds"][-1]}
+    seconds |= {"vae": sum(vae_metrics["seconds"]), "denoiser": sum(metrics["seconds"])}
 
     classes, clock = len(real.class_names), time.perf_counter()
     labels = (torch.arange(num) % classes).to(real.images.device)
@@ -132,7 +132,8 @@ def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
     seconds["sampling"] = time.perf_counter() - clock
     save_samples(out / "samples.npz", images, labels)
     plotting.save_grid(out / "samples.png", images.cpu(), labels.cpu(), real.class_names)
-    plotting.plot_losses({"VAE": vae_metrics["loss"], "denoiser": metrics["loss"]}, out / "losses.png")
+    plotting.plot_losses(vae_metrics, out / "losses-vae.png", title="VAE")
+    plotting.plot_losses(metrics, out / "losses.png", title="denoiser")
 
     clock = time.perf_counter()
     scores = measure(images, labels, real, out)

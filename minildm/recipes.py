@@ -60,7 +60,7 @@ RECIPES = {
         TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9),
         schedule="flow", prediction_type="flow", times="logit_normal", num_inference_steps=5),
 }
-CLASSIFIER = TrainConfig(steps=2400, batch_size=256, lr=2e-3, weight_decay=0.05, ema=0.99)
+CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=2e-3, weight_decay=0.05, warmup=100, ema=0.99)
 
 
 def for_data(recipe: Recipe, images: ImageSet) -> Recipe:

@@ -137,6 +137,7 @@ def test_residual_block_equals_diffusers(time_dim, eps, out, scale):
     x, emb = random(2, 16, 6, 4, scale=scale), random(2, 24, seed=1) if time_dim else None
     activated = None if emb is None else F.silu(emb)    # theirs does it in each block
     assert_close(ours(x, activated), theirs(x, emb), **EXACT)
+    assert layers.ResidualBlock(16, out, time_dim, groups=8).norm2.eps == 1e-5     # the U-Net's, unless told
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])

@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import safetensors.torch
@@ -31,7 +32,7 @@ def save(folder: str | Path, tensors: dict[str, torch.Tensor], meta: dict) -> No
     Raises MinildmError when the disk is full or cannot be written; what was there before is then still there.
     """
     folder = Path(folder)
-    new, old = folder.with_name(f".tmp-{folder.name}"), folder.with_name(f".old-{folder.name}")
+    new, old = (folder.with_name(f".{kind}-{folder.name}") for kind in (f"tmp-{os.getpid()}", "old"))
     versions = {"minildm": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
     # cloned, since safetensors refuses tensors that share memory, as tied weights do
     clones = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
@@ -42,7 +43,9 @@ def save(folder: str | Path, tensors: dict[str, torch.Tensor], meta: dict) -> No
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _put_back(folder)
-        shutil.rmtree(new, ignore_errors=True)      # a crash may have left one
+        for litter in folder.parent.glob(".tmp-*"):         # of a crash, not of a save under way elsewhere
+            if litter == new or time.time() - litter.stat().st_mtime > 3600:
+                shutil.rmtree(litter, ignore_errors=True)
         new.mkdir()
         for name, content in files.items():
             _write(new / name, content)
@@ -67,8 +70,7 @@ def load(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     files = verify(folder)
     meta = json.loads(files[META])
     if meta["format"] != FORMAT:
-        raise MinildmError(f"format {meta['format']}, this minildm reads format {FORMAT}", folder,
-                           f"install minildm {meta['versions']['minildm']}")
+        raise MinildmError(f"this is format {meta['format']}, not {FORMAT}", folder, f"use minildm {meta['versions']['minildm']}")
     return safetensors.torch.load(files[TENSORS]), meta
 
 
@@ -114,8 +116,7 @@ def latest(run_dir: str | Path) -> Path | None:
                 print(f"{line}; falling back to {folder.name}", file=sys.stderr)
             return folder
     if damaged:
-        raise MinildmError("no step of this run is whole: " + "; ".join(damaged), run_dir,
-                           "restore it from a copy, or delete the folder to start over")
+        raise MinildmError("no step here is whole: " + "; ".join(damaged), run_dir, "delete it to start over")
     return None
 
 

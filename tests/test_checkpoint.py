@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import time
 
 import pytest
 import safetensors.torch
@@ -229,6 +230,39 @@ def test_a_replacement_cut_off_between_its_renames_is_undone(tmp_path, monkeypat
     monkeypatch.undo()
     assert names(tmp_path) == [".old-model"]
     assert_same(checkpoint.load(tmp_path / "model")[0], tensors(0))
+
+
+def save_often(folder, seed):
+    refused = 0
+    for _ in range(20):
+        try:
+            checkpoint.save(folder, tensors(seed), {"seed": seed})
+        except MinildmError:
+            refused += 1                # lost a race for the name
+    os._exit(refused == 20)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_saving_the_same_folder_leave_a_whole_one(tmp_path):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=save_often, args=(tmp_path / "model", seed)) for seed in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    loaded, meta = checkpoint.load(tmp_path / "model")
+    assert_same(loaded, tensors(meta["seed"]))
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_litter_of_a_crash_is_cleaned_by_a_later_save(tmp_path):
+    for name, age in ((".tmp-1-model", 7200), (".tmp-2-other", 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.safetensors").write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    checkpoint.save(tmp_path / "model", tensors(), {})
+    assert names(tmp_path) == [".tmp-2-other", "model"]     # which may be a save under way
 
 
 def test_an_unwritable_place(tmp_path):

@@ -11,6 +11,7 @@ So samplers, guidance and editing never ask which one it was: they see the expec
 import torch
 from torch import nn
 
+from minildm import MinildmError
 from minildm.schedules import Schedule, add_noise, expand
 
 PREDICTION_TYPES = ("eps", "x0", "v", "flow")
@@ -52,8 +53,8 @@ class Denoiser(nn.Module):
     def __init__(self, network: nn.Module, schedule: Schedule, prediction_type: str = "eps", times=uniform):
         super().__init__()
         if prediction_type not in PREDICTION_TYPES:
-            raise ValueError(f"prediction_type {prediction_type!r}: "
-                             f"choose from {', '.join(PREDICTION_TYPES)}")
+            raise MinildmError(f"there is no prediction_type {prediction_type!r}", "Denoiser",
+                               f"choose from {', '.join(PREDICTION_TYPES)}")
         self.network, self.schedule = network, schedule
         self.prediction_type, self.times = prediction_type, times
 
@@ -71,6 +72,9 @@ class Denoiser(nn.Module):
         t = self.times(n, generator, device)
         noise = torch.randn(data.shape, generator=generator, device=device)
         if context is not None and drop:
+            if context.is_floating_point():
+                raise MinildmError("only labels can be dropped, this context is float", "Denoiser.loss",
+                                   "pass drop=0, and contexts of which some are already the empty one")
             dropped = torch.rand(n, generator=generator, device=device) < drop
             context = torch.where(dropped, self.network.null_class, context)
         at = expand(t, data)

@@ -16,7 +16,9 @@ def cfg(denoiser, context, null, guidance_scale: float = 1.0):
     def denoise(x, t):
         if guidance_scale == 1:
             return denoiser(x, t, context)
-        x0_null, x0_cond = denoiser(torch.cat([x, x]), t, torch.cat([null, context])).chunk(2)
+        t = torch.as_tensor(t)
+        twice = t if t.ndim == 0 else torch.cat([t, t])
+        x0_null, x0_cond = denoiser(torch.cat([x, x]), twice, torch.cat([null, context])).chunk(2)
         return x0_null + guidance_scale * (x0_cond - x0_null)
 
     return denoise

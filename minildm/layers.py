@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minildm import MinildmError
+
 # Measured on CPU: up to this many queries x keys, products and a softmax beat the fused kernel (see `bench`).
 SHORT = 256 * 256
 
@@ -38,7 +40,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, context_dim: int = 0, heads: int = 8, bias: bool = False):
         super().__init__()
         if dim % heads:
-            raise ValueError(f"width {dim} is not a multiple of {heads} heads: change one of them")
+            raise MinildmError(f"width {dim} is no multiple of {heads} heads", "Attention", "change one")
         self.heads = heads
         self.to_q = nn.Linear(dim, dim, bias=bias)
         self.to_k = nn.Linear(context_dim or dim, dim, bias=bias)

@@ -42,9 +42,9 @@ class Recipe:
 RECIPES = {
     "cpu": Recipe(  # a few minutes on 2 cores
         VAEConfig(1, 4, (32, 64), blocks=1, attention=False, groups=1, patch=2),
-        TrainConfig(steps=1000, batch_size=64, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
+        TrainConfig(steps=900, batch_size=64, lr=6e-3, warmup=100, decay="cosine", ema=0.98),
         UNetConfig(4, 4, (64, 112), (False, True), blocks=1, context_dim=64, heads=4, groups=16),
-        TrainConfig(steps=850, batch_size=128, lr=2e-3, ema=0.99),
+        TrainConfig(steps=800, batch_size=128, lr=2e-3, ema=0.99), kl_weight=7e-4,
         schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=1.75,
         num_inference_steps=20),
     "gpu": Recipe(  # minutes on one GPU

@@ -29,7 +29,7 @@ def ddpm(denoise: Callable, schedule: Schedule, noise, ts, generator=None):
         x0 = denoise(x, t)
         a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         keep = (a_t / a_s) * (sd_s / sd_t) ** 2                            # how much of x_t the mean keeps
-        sd = ((sd_s / sd_t) ** 2 * (1 - (a_t / a_s) ** 2)).clamp(min=0).sqrt()   # beta tilde, eq. 7
+        sd = sd_s * (1 - (a_t * sd_s / (a_s * sd_t)) ** 2).clamp(min=0).sqrt()  # beta tilde, eq. 7
         mean = keep * x + (a_s - keep * a_t) * x0
         fresh = torch.randn(x.shape, generator=generator, device=x.device)
         x = mean + sd * fresh
@@ -46,7 +46,7 @@ def ddim(denoise: Callable, schedule: Schedule, noise, ts, eta: float = 0.0, gen
         x0 = denoise(x, t)
         a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         eps = (x - a_t * x0) / sd_t                                        # the noise that x holds
-        sd = eta * (sd_s / sd_t) * (1 - (a_t / a_s) ** 2).clamp(min=0).sqrt()    # eq. 16
+        sd = eta * sd_s * (1 - (a_t * sd_s / (a_s * sd_t)) ** 2).clamp(min=0).sqrt()   # eq. 16
         x = a_s * x0 + (sd_s**2 - sd**2).clamp(min=0).sqrt() * eps         # eq. 12
         if eta:
             x = x + sd * torch.randn(x.shape, generator=generator, device=x.device)

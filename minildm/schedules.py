@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from minildm import MinildmError
+
 
 class Schedule(NamedTuple):
     """alpha(t) and sigma(t), each a function of a tensor of times in [0, 1] that keeps its shape."""
@@ -68,5 +70,5 @@ def log_snr(schedule: Schedule, t):
 def time_grid(n: int, start: float = 1.0, end: float = 0.0):
     """n steps: n + 1 equally spaced times from `start` (noise) down to `end` (data), (n + 1,)."""
     if n < 1:
-        raise ValueError(f"{n} steps: a sampler needs at least 1")
+        raise MinildmError(f"{n} steps are not enough to get anywhere", "time_grid", "take at least 1")
     return torch.linspace(start, end, n + 1)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minildm import MinildmError
 from minildm.layers import Downsample, ResidualBlock, SpatialTransformer, TimeEmbedding, Upsample, zero_
 
 
@@ -74,8 +75,8 @@ class UNet(nn.Module):
         self.config = c = config
         width, levels = c.channels, range(len(c.channels))
         if len(c.attention) != len(width):
-            raise ValueError(f"{len(width)} widths, {len(c.attention)} entries in attention: "
-                             "one a level each")
+            raise MinildmError(f"{len(width)} widths, {len(c.attention)} entries in attention", "UNetConfig",
+                               "give one a level each")
         self.conv_in = nn.Conv2d(c.in_channels, width[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(width[0], 4 * width[0])
         if c.num_classes:
@@ -123,6 +124,17 @@ class UNet(nn.Module):
         """The label that stands for no class at all."""
         return self.config.num_classes
 
+    def check(self, x, context):
+        """Say in words what is wrong with an input, before a matrix product says it in numbers."""
+        c, multiple = self.config, 2 ** (len(self.config.channels) - 1)
+        if x.shape[1] != c.in_channels or x.shape[2] % multiple or x.shape[3] % multiple:
+            raise MinildmError(f"the input is {tuple(x.shape[1:])}", "UNet",
+                               f"it takes {c.in_channels} channels, sides that are multiples of {multiple}")
+        if c.context_dim and context is None:
+            raise MinildmError("this network wants a context", "UNet", "pass labels, or tokens (B, L, D)")
+        if context is not None and not torch.is_floating_point(context) and not c.num_classes:
+            raise MinildmError("this network knows no classes", "UNet", "set UNetConfig(num_classes=...)")
+
     def embed(self, context):
         """Integer labels (B,) -> a context of one token (B, 1, D); a context passes through."""
         if context is not None and not torch.is_floating_point(context):
@@ -130,6 +142,7 @@ class UNet(nn.Module):
         return context
 
     def forward(self, x, t, context=None):
+        self.check(x, context)
         emb = F.silu(self.time_embedding(torch.as_tensor(t, device=x.device)))   # (B or 1, 4 C)
         context = self.embed(context)
         h = self.conv_in(x)

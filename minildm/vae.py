@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minildm import MinildmError
 from minildm.layers import Attention, Downsample, ResidualBlock, Upsample
 
 EPS = 1e-6  # of the GroupNorms in Stable Diffusion's VAE; its U-Net has 1e-5
@@ -159,9 +160,12 @@ class AutoencoderKL(nn.Module):
     def encode(self, images) -> Gaussian:
         """Images (B, C, H, W) in [-1, 1] -> the posterior over raw latents."""
         f, c = self.config.factor, self.config.in_channels
-        if images.shape[1] != c or images.shape[2] % f or images.shape[3] % f:
-            raise ValueError(f"images are {tuple(images.shape[1:])}, the VAE wants {c} channels and sides "
-                             f"that are multiples of {f}: pad with data.pad_to")
+        if images.shape[1] != c:
+            raise MinildmError(f"images have {images.shape[1]} channels, this VAE takes {c}", "encode",
+                               "build it with the data's VAEConfig(in_channels=...)")
+        if images.shape[2] % f or images.shape[3] % f:
+            raise MinildmError(f"images are {images.shape[2]}×{images.shape[3]}, this VAE wants "
+                               f"multiples of {f}", "encode", "pad with data.pad_to")
         return Gaussian(*self.quant_conv(self.encoder(images)).chunk(2, dim=1))
 
     def decode(self, z):
@@ -178,9 +182,10 @@ class AutoencoderKL(nn.Module):
     @torch.no_grad()
     def fit_latent_stats(self, images, batch_size: int = 500):
         """Measure and store mean and std per channel of the raw latents of float images (N, C, H, W)."""
-        z = torch.cat([self.encode(batch).sample() for batch in images.split(batch_size)])
-        self.latent_mean.copy_(z.mean((0, 2, 3)))
-        self.latent_std.copy_(z.std((0, 2, 3)))
+        posteriors = [self.encode(batch) for batch in images.split(batch_size)]
+        mean, variance = torch.cat([p.mean for p in posteriors]), torch.cat([p.std**2 for p in posteriors])
+        self.latent_mean.copy_(mean.mean((0, 2, 3)))
+        self.latent_std.copy_((mean.var((0, 2, 3)) + variance.mean((0, 2, 3))).sqrt())    # total variance
 
     def normalise(self, z):
         """Raw latents -> zero mean, unit variance, what the denoiser sees."""

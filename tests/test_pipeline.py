@@ -47,7 +47,8 @@ def test_label_guidance_steps_and_sampler_matter(pipe):
 def test_saved_and_loaded_is_the_same_model(pipe, tmp_path):
     pipe.save(tmp_path / "model", {"seconds": 1.0})
     again = LatentDiffusion.load(tmp_path / "model")
-    assert (again.recipe, again.class_names, again.image_size) == (pipe.recipe, pipe.class_names, pipe.image_size)
+    assert (again.recipe, again.image_size) == (pipe.recipe, pipe.image_size)
+    assert again.class_names == pipe.class_names
     assert (again.generate([0, 1], 2) - pipe.generate([0, 1], 2)).abs().max() < 0.05     # fp16 on disk
 
 

@@ -42,11 +42,12 @@ class Recipe:
 RECIPES = {
     "cpu": Recipe(  # a few minutes on 2 cores
         VAEConfig(1, 4, (32, 64), blocks=1, attention=False, groups=1, patch=2),
-        TrainConfig(steps=900, batch_size=64, lr=6e-3, warmup=100, decay="cosine", ema=0.98),
+        TrainConfig(steps=1000, batch_size=64, lr=6e-3, warmup=100, decay="cosine", ema=0.98),
         UNetConfig(4, 4, (64, 112), (False, True), blocks=1, context_dim=64, heads=4, groups=16),
-        TrainConfig(steps=800, batch_size=128, lr=2e-3, ema=0.99), kl_weight=7e-4,
-        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=1.75,
-        num_inference_steps=20),
+        TrainConfig(steps=700, batch_size=128, lr=2e-3, ema=0.99), kl_weight=7e-4,
+        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=2.0,
+        num_inference_steps=20, measured="seed 0: 30.3 dB, label accuracy 0.998, FD 2.2 x floor, "
+        "precision 0.91, recall 0.77; training 6.1 minutes on 2 cores with AMX"),
     "gpu": Recipe(  # minutes on one GPU
         VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
         TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),

@@ -52,6 +52,7 @@ def save(folder: str | Path, tensors: dict[str, torch.Tensor], meta: dict) -> No
         _write(new / MANIFEST, json.dumps(manifest, indent=1).encode())     # last: no checkpoint without it
         _sync_folder(new)
         if folder.exists():                         # a folder cannot be renamed onto another
+            shutil.rmtree(old, ignore_errors=True)
             os.replace(folder, old)
         os.replace(new, folder)
         _sync_folder(folder.parent)
@@ -70,7 +71,7 @@ def load(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     files = verify(folder)
     meta = json.loads(files[META])
     if meta["format"] != FORMAT:
-        raise MinildmError(f"this is format {meta['format']}, not {FORMAT}", folder, f"use minildm {meta['versions']['minildm']}")
+        raise MinildmError(f"written as format {meta['format']}, not {FORMAT}", folder, "update minildm")
     return safetensors.torch.load(files[TENSORS]), meta
 
 
@@ -178,7 +179,8 @@ def _put_back(folder: Path) -> None:
     """Undo a replacement cut off between its two renames."""
     old = folder.with_name(f".old-{folder.name}")
     if old.exists() and not folder.exists():
-        os.replace(old, folder)
+        with contextlib.suppress(OSError):          # another process did, or saved
+            os.replace(old, folder)
 
 
 def _write(path: Path, content: bytes) -> None:

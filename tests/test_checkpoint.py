@@ -46,7 +46,7 @@ def test_a_newer_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", 2)
     checkpoint.save(tmp_path / "model", tensors(), {})
     monkeypatch.undo()
-    with pytest.raises(MinildmError, match="format 2"):
+    with pytest.raises(MinildmError, match="format 2, not 1"):
         checkpoint.load(tmp_path / "model")
 
 
@@ -230,6 +230,22 @@ def test_a_replacement_cut_off_between_its_renames_is_undone(tmp_path, monkeypat
     monkeypatch.undo()
     assert names(tmp_path) == [".old-model"]
     assert_same(checkpoint.load(tmp_path / "model")[0], tensors(0))
+
+
+def test_a_save_while_another_process_saves_the_same_folder(tmp_path, monkeypatch):
+    write, pid = checkpoint._write, os.getpid()
+
+    def other_first(path, content):
+        monkeypatch.setattr(checkpoint, "_write", write)
+        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        checkpoint.save(tmp_path / "model", tensors(1), {})
+        monkeypatch.setattr(os, "getpid", lambda: pid)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "_write", other_first)
+    checkpoint.save(tmp_path / "model", tensors(0), {})
+    assert_same(checkpoint.load(tmp_path / "model")[0], tensors(0))
+    assert names(tmp_path) == ["model"]
 
 
 def save_often(folder, seed):

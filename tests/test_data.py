@@ -455,10 +455,10 @@ def test_real_mnist():
 @real("cifar10")
 @pytest.mark.slow
 def test_real_cifar():
-    start = time.perf_counter()
-    train = data.load("cifar10")
-    assert time.perf_counter() - start < 60
-    assert train.images.shape == (50_000, 3, 32, 32) and train.labels.bincount().tolist() == [5000] * 10
     start = time.process_time()                            # of this process: others may be busy
+    train = data.load("cifar10")
+    assert time.process_time() - start < 120               # two cores for a minute
+    assert train.images.shape == (50_000, 3, 32, 32) and train.labels.bincount().tolist() == [5000] * 10
+    start = time.process_time()
     assert len(data.load("cifar10", "test")) == 10_000 and len(data.load("cifar10")) == 50_000
     assert time.process_time() - start < 2

@@ -148,7 +148,7 @@ def test_times_are_drawn_by_the_function_given():
 
 
 def test_unknown_prediction_type_lists_those_that_exist():
-    with pytest.raises(Exception, match="'score': choose from eps, x0, v, flow"):
+    with pytest.raises(Exception, match="(?s)'score'.*choose from eps, x0, v, flow"):
         Denoiser(Constant(), cosine, "score")
 
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_recipes import pictures
 
 from minildm import MinildmError
 from minildm.pipeline import LatentDiffusion, padded
 from minildm.recipes import RECIPES, build, for_data
 from minildm.samplers import ddpm
-from tests.test_recipes import pictures
 
 
 @pytest.fixture(scope="module")

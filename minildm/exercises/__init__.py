@@ -1,0 +1,12 @@
+"""The checks that turn a student's cell green, a file a lesson: `exercises.check_kl(my_kl)`.
+
+A check compares the answer with the package or with exact maths (see `compare`). It knows the right answer
+and the likely wrong ones, and says nothing about how to write the function. Each lesson calls a check right
+under its stub, and the same call is the graded test.
+"""
+
+from minildm.exercises.lesson_00 import *  # noqa: F403
+from minildm.exercises.lesson_01 import *  # noqa: F403
+from minildm.exercises.lesson_03 import *  # noqa: F403
+from minildm.exercises.lesson_04 import *  # noqa: F403
+from minildm.exercises.lesson_05 import *  # noqa: F403

@@ -46,6 +46,7 @@ def execute(path: Path):
                             resources={"metadata": {"path": path.parent}}).execute()
     nbformat.write(shrink(lesson), path)
     keep = ["--keep-output", "--keep-count", "--keep-id"]
+    keep = ["--keep-output", "--keep-count", "--keep-id"]
     subprocess.run(["nbstripout", *keep, "--extra-keys", NOISE, path], check=True)
     print(f"{path.name}: {time.perf_counter() - began:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
 

@@ -48,7 +48,8 @@ def execute(path: Path):
     keep = ["--keep-output", "--keep-count", "--keep-id"]
     keep = ["--keep-output", "--keep-count", "--keep-id"]
     subprocess.run(["nbstripout", *keep, "--extra-keys", NOISE, path], check=True)
-    print(f"{path.name}: {time.perf_counter() - began:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
+    seconds = time.perf_counter() - began
+    print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
-TIERS = ["layers schedules tokenizer checkpoint sources",
+TIERS = ["layers schedules tokenizer checkpoint sources metrics",
          "unet dit vae losses text",
          "denoiser samplers guidance editing control",
          "data training evaluation plotting",

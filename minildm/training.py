@@ -1,5 +1,6 @@
 """One training loop for every model, which yields after the optimizer's step: `for step in train(...)`.
 
+A model may have parts, adversaries for example: each has a loss, an optimizer and a gradient of its own.
 Randomness is counted, not carried along: order = f(seed, epoch), noise = f(seed, step). None of it is saved,
 previews between steps cannot shift a run, and a resumed run equals the uninterrupted one, bit for bit.
 """
@@ -8,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import inspect
 import math
 import os
 import signal
@@ -22,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from minildm import MinildmError, checkpoint
+from minildm.ema import EMA, copy, tensors_of, under
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,13 @@ class Step:
     i: int                      # steps completed: 1, 2, ...
     losses: dict[str, float]
     lr: float
-    grad_norm: float            # before clipping
-    ema: "EMA"
+    grad_norms: dict[str, float]    # of each part, by the name of its loss; before clipping
+    ema: EMA
     seconds: float              # what this step took
 
     def row(self) -> dict[str, float]:
-        return dict(step=self.i, seconds=self.seconds, lr=self.lr, grad_norm=self.grad_norm, **self.losses)
+        norms = {f"grad_norm_{name}".removesuffix("_loss"): norm for name, norm in self.grad_norms.items()}
+        return dict(step=self.i, seconds=self.seconds, lr=self.lr, **norms, **self.losses)
 
 
 def generator_for(seed: int, *counters: int | str, device="cpu") -> torch.Generator:
@@ -78,36 +82,6 @@ def lr_at(config: TrainConfig, i: int) -> float:
     return config.lr * min(1, i / max(1, warmup)) * decay
 
 
-class EMA:
-    """Averaged weights: average <- d average + (1 - d) weights, d = min(decay, (1 + i) / (10 + i))."""
-
-    def __init__(self, model, decay: float):        # keeps pairs of tensors, which no wrapper can unhook
-        self.decay, self.sources = decay, _tensors(model)
-        self.averages = {name: source.detach().clone() for name, source in self.sources.items()}
-
-    @torch.no_grad()
-    def update(self, i: int):
-        """Average in the weights after step i; buffers are copied."""
-        d = min(self.decay, (1 + i) / (10 + i))
-        weights = [n for n, source in self.sources.items() if isinstance(source, torch.nn.Parameter)]
-        torch._foreach_lerp_([self.averages[n] for n in weights], [self.sources[n] for n in weights], 1 - d)
-        for name in self.sources.keys() - weights:
-            self.averages[name].copy_(self.sources[name])
-
-    @contextlib.contextmanager
-    def applied(self):
-        """Inside the block the model holds the average."""
-        kept = {name: source.detach().clone() for name, source in self.sources.items()}
-        _copy(self.averages, self.sources)
-        try:
-            yield
-        finally:
-            _copy(kept, self.sources)
-
-    def copy_to(self, model):
-        _copy(self.averages, _tensors(model))
-
-
 def tune_allocator():
     """Let glibc keep large tensors' memory, else given back and faulted in anew at each step (Linux only)."""
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
@@ -125,10 +99,13 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
           bar: bool = True, identity: dict | None = None) -> Iterator[Step]:
     """Train with AdamW, yielding a `Step` after each step; `bar=False` prints nothing.
 
-    `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are logged. A batch
-    is each tensor of `data` at this step's indices. With a `run_dir` the run logs and saves there, goes on
-    from its newest checkpoint and is never overwritten; config and `identity` (model config, data checksum)
-    must be as they were. Loss or gradient not finite: MinildmError, before the weights are touched.
+    `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are logged. If it
+    has an argument `step`, it also gets i. A batch is each tensor of `data` at this step's indices.
+    A ModuleDict is a model of parts: each moves by the gradient of the loss of its own name alone, all at
+    once, and stands still while that loss has no gradient (an adversary that has not started).
+    With a `run_dir` the run logs and saves there, goes on from its newest checkpoint and is never
+    overwritten; config and `identity` (model config, data checksum) must be as they were. Loss or gradient
+    not finite: MinildmError, before any weight is touched.
     """
     device, n = next(model.parameters()).device, len(data[0])
     if config.batch_size > n or any(len(d) != n or d.device != device for d in data):
@@ -184,7 +161,7 @@ def fit(model, loss_fn, data, config, run_dir=None, bar=True, identity=None) -> 
     """Exhaust `train`, leave the *averaged* weights in the model, return the metrics, a list each."""
     steps = list(train(model, loss_fn, data, config, run_dir, bar, identity))
     finished = None if steps else checkpoint.load(checkpoint.latest(run_dir))[0]       # in an earlier session
-    _copy(steps[-1].ema.averages if steps else _part(finished, "ema."), _tensors(model))
+    copy(steps[-1].ema.averages if steps else under(finished, "ema."), tensors_of(model))
     return read_metrics(run_dir) if run_dir else {k: [s.row()[k] for s in steps] for k in steps[0].row()}
 
 
@@ -195,43 +172,57 @@ def read_metrics(run_dir) -> dict[str, list[float]]:
 
 
 class _Run:
-    """What a checkpoint holds: the model, its average, the optimizer's moments, the number of steps done."""
+    """What a checkpoint holds: the model, its average, the optimizers' moments, the number of steps done."""
 
     def __init__(self, model, config):
         self.model, self.config, self.ema, self.i = model, config, EMA(model, config.ema), 0
         self.whole = True       # False in the midst of a step
-        self.weights = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.weights, betas=config.betas, weight_decay=config.weight_decay,
-                                           fused=self.weights[0].device.type in ("cpu", "cuda"))
+        parts = dict(model.items()) if isinstance(model, torch.nn.ModuleDict) else {"loss": model}
+        self.weights = {name: [p for p in part.parameters() if p.requires_grad]
+                        for name, part in parts.items()}
+        self.optimizers = {name: torch.optim.AdamW(
+            weights, betas=config.betas, weight_decay=config.weight_decay,
+            fused=weights[0].device.type in ("cpu", "cuda")) for name, weights in self.weights.items()}
+        self.moments = [(self.optimizers[name].state, p) for name in self.weights for p in self.weights[name]]
 
     def step(self, loss_fn, batch, bf16: bool) -> Step:
         began, i, seed, device = time.perf_counter(), self.i + 1, self.config.seed, batch[0].device
         self.whole = False
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
+        counter = {"step": i} if "step" in inspect.signature(loss_fn).parameters else {}
         # dropout draws from the global generator: seeded by (seed, step) as well, and given back as it was
         with (torch.random.fork_rng([device] if device.type == "cuda" else []),
               torch.autocast(device.type, torch.bfloat16, enabled=bf16)):
             torch.manual_seed(generator_for(seed, "global", i).initial_seed())
-            losses = loss_fn(*batch, generator=generator_for(seed, "noise", i, device=device))
-        losses["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip or math.inf)
-        values = [torch.as_tensor(v, device=device).detach().float() for v in (*losses.values(), norm)]
-        *values, norm = torch.stack(values).tolist()            # the one wait for the device in a step
-        losses = dict(zip(losses, values, strict=True))
-        if not math.isfinite(losses["loss"] + norm):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise MinildmError(f"step {i} is not finite: {losses}, gradient norm {norm}",
+            losses = loss_fn(*batch, generator=generator_for(seed, "noise", i, device=device), **counter)
+        moving = [name for name in self.weights if name in losses and losses[name].requires_grad]
+        if not moving or self.weights.keys() - losses.keys():
+            raise MinildmError(f"losses {[*losses]}, of which {moving} have a gradient, for the parts "
+                               f"{[*self.weights]}", "train", "return a loss by each part's name")
+        for name in moving:             # `inputs`: what else the loss was computed from gets no gradient
+            losses[name].backward(inputs=self.weights[name], retain_graph=name != moving[-1])
+        norms = [torch.nn.utils.clip_grad_norm_(weights, self.config.clip or math.inf)
+                 for weights in self.weights.values()]
+        values = [torch.as_tensor(v, device=device).detach().float() for v in (*losses.values(), *norms)]
+        values = torch.stack(values).tolist()                   # the one wait for the device in a step
+        losses = dict(zip(losses, values[:len(losses)], strict=True))
+        norms = dict(zip(self.weights, values[len(losses):], strict=True))
+        if not math.isfinite(sum(losses[name] + norms[name] for name in norms)):
+            self.model.zero_grad(set_to_none=True)
+            raise MinildmError(f"step {i} is not finite: {losses}, gradient norm {norms}",
                                "training stopped; the weights are as before this step",
                                f"lower lr (now {self.config.lr:g}), look for bad values in the data")
-        self.optimizer.param_groups[0]["lr"] = lr = lr_at(self.config, i)
-        self.optimizer.step()
+        lr = lr_at(self.config, i)
+        for name in moving:
+            self.optimizers[name].param_groups[0]["lr"] = lr
+            self.optimizers[name].step()
         self.ema.update(i)
         self.i, self.whole = i, True
-        return Step(i, losses, lr, norm, self.ema, time.perf_counter() - began)
+        return Step(i, losses, lr, norms, self.ema, time.perf_counter() - began)
 
     def save(self, run_dir, identity) -> int:
-        moments = {f"optimizer.{j}": state for j, state in self.optimizer.state_dict()["state"].items()}
+        moments = {f"optimizer.{j}": state[p] for j, (state, p) in enumerate(self.moments)}
         parts = {"model": self.ema.sources, "ema": self.ema.averages, **moments}
         tensors = {f"{part}.{name}": t for part, named in parts.items() for name, t in named.items()}
         if broken := [name for name, t in tensors.items() if not t.isfinite().all()]:
@@ -245,30 +236,11 @@ class _Run:
         if different := checkpoint.differences(meta["identity"], identity):
             raise MinildmError("this run was begun with other settings: " + "; ".join(different), folder,
                                "use the same settings, or another run folder")
-        _copy(_part(tensors, "model."), self.ema.sources)
-        _copy(_part(tensors, "ema."), self.ema.averages)
-        moments = {j: _part(tensors, f"optimizer.{j}.") for j in range(len(self.weights))}
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        copy(under(tensors, "model."), self.ema.sources)
+        copy(under(tensors, "ema."), self.ema.averages)
+        for j, (state, p) in enumerate(self.moments):
+            state[p] = {name: t.to(p.device) for name, t in under(tensors, f"optimizer.{j}.").items()}
         self.i = meta["step"]
-
-
-def _tensors(model) -> dict[str, torch.Tensor]:
-    """Parameters and saved buffers by name; those of a compiled model have the bare model's names."""
-    return {name.replace("_orig_mod.", ""): t for name, t in model.state_dict(keep_vars=True).items()}
-
-
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name[len(prefix):]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-@torch.no_grad()
-def _copy(sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]):
-    shapes = ({name: list(t.shape) for name, t in tensors.items()} for tensors in (sources, targets))
-    if different := checkpoint.differences(*shapes):
-        raise MinildmError("these weights are another model's: " + "; ".join(different),
-                           fix="build the model from the configuration that it was saved with")
-    for name, target in targets.items():
-        target.copy_(sources[name])
 
 
 def _open_log(run_dir, i: int):

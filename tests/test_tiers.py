@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
 TIERS = ["layers schedules tokenizer checkpoint sources metrics",
-         "unet dit vae losses text",
+         "unet dit vae losses text ema",
          "denoiser samplers guidance editing control",
          "data training evaluation plotting",
          "recipes pretrained",

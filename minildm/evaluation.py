@@ -51,16 +51,20 @@ class Classifier(nn.Module):
         self.embed = nn.Sequential(nn.Linear(widths[-1], config.feature_dim), nn.SiLU())
         self.head = nn.Linear(config.feature_dim, config.classes)
 
-    def features(self, images):
-        """The last hidden layer's activations for float images: (B, C, H, W) -> (B, feature_dim)."""
+    def maps(self, images) -> list:
+        """Each stage's activations for float images: (B, C, H, W) -> [(B, width, H/2, W/2), ...]."""
         channels, *size = images.shape[1:]
         if not images.is_floating_point() or channels != self.config.channels_in or min(size) < 16:
             raise MinildmError(f"images are {images.dtype} {tuple(images.shape)}", "Classifier", "pass float "
                                f"(B, {self.config.channels_in}, H, W) in [-1, 1], sides of at least 16")
-        x = images + 1  # black becomes 0, so the convolutions' zero padding continues a black border
+        maps = [images + 1]  # black becomes 0, so the convolutions' zero padding continues a black border
         for stage in self.stages:
-            x = stage(x)
-        return self.embed(x.mean(dim=(2, 3)))
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+    def features(self, images):
+        """The last hidden layer's activations for float images: (B, C, H, W) -> (B, feature_dim)."""
+        return self.embed(self.maps(images)[-1].mean(dim=(2, 3)))
 
     def forward(self, images):
         return self.head(self.features(images))

@@ -58,9 +58,13 @@ class Denoiser(nn.Module):
         self.network, self.schedule = network, schedule
         self.prediction_type, self.times = prediction_type, times
 
+    def predict(self, x, t, context=None):
+        """What the network says, float32; a variance that it has learned beside (DiT) is left aside."""
+        return self.network(x, t, context)[:, :x.shape[1]].float()
+
     def forward(self, x, t, context=None):
         at = expand(t, x)
-        prediction = self.network(x, t, context).float()
+        prediction = self.predict(x, t, context)
         return to_x0(self.prediction_type, prediction, x, self.schedule.alpha(at), self.schedule.sigma(at))
 
     def loss(self, data, context=None, generator=None, drop: float = 0.1):
@@ -79,5 +83,5 @@ class Denoiser(nn.Module):
             context = torch.where(dropped, self.network.null_class, context)
         at = expand(t, data)
         wanted = target(self.prediction_type, data, noise, self.schedule.alpha(at), self.schedule.sigma(at))
-        prediction = self.network(add_noise(self.schedule, data, noise, t), t, context)
-        return {"loss": (prediction.float() - wanted).square().mean()}
+        prediction = self.predict(add_noise(self.schedule, data, noise, t), t, context)
+        return {"loss": (prediction - wanted).square().mean()}

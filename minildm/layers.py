@@ -71,12 +71,23 @@ class GEGLU(nn.Module):
         return value * F.gelu(gate)
 
 
-class FeedForward(nn.Module):
-    """dim -> 4 dim -> dim on each token by itself."""
+class GELU(nn.Module):
+    """Linear, then x Phi(x) by its tanh approximation (Hendrycks & Gimpel 2016, 2)."""
 
-    def __init__(self, dim: int, dropout: float = 0.0):
+    def __init__(self, dim: int, inner: int):
         super().__init__()
-        self.net = nn.Sequential(GEGLU(dim, 4 * dim), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
+        self.proj = nn.Linear(dim, inner)
+
+    def forward(self, x):
+        return F.gelu(self.proj(x), approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """dim -> 4 dim -> dim on each token by itself; the first half is `kind`."""
+
+    def __init__(self, dim: int, dropout: float = 0.0, kind=GEGLU):
+        super().__init__()
+        self.net = nn.Sequential(kind(dim, 4 * dim), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
 
     def forward(self, x):
         return self.net(x)
@@ -171,14 +182,15 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def sinusoid(t, dim: int, max_period: float = 10_000.0):
+def sinusoid(t, dim: int, max_period: float = 10_000.0, freq_shift: int = 0):
     """Time as waves of many frequencies: t in [0, 1], scalar or (B,) -> (B, dim) as [cos, sin], float32.
 
     t is multiplied by 1000, the unit the frequencies were made for (Vaswani et al. 2017, 3.5; DDPM's code).
+    freq_shift 1 makes the slowest frequency 1 / max_period itself.
     """
     half = dim // 2
     t = torch.as_tensor(t, dtype=torch.float32).reshape(-1, 1)             # (B, 1)
-    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(max_period) / half))
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device) / (half - freq_shift))
     angles = 1000 * t * frequencies                                        # (B, half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -186,13 +198,13 @@ def sinusoid(t, dim: int, max_period: float = 10_000.0):
 class TimeEmbedding(nn.Module):
     """The sinusoid through a two-layer network: t scalar or (B,) -> (B, time_dim)."""
 
-    def __init__(self, dim: int, time_dim: int):
+    def __init__(self, dim: int, time_dim: int, freq_shift: int = 0):
         super().__init__()
-        self.dim = dim
+        self.dim, self.freq_shift = dim, freq_shift
         self.linear_1, self.linear_2 = nn.Linear(dim, time_dim), nn.Linear(time_dim, time_dim)
 
     def forward(self, t):
-        waves = sinusoid(t, self.dim).to(self.linear_1.weight)
+        waves = sinusoid(t, self.dim, freq_shift=self.freq_shift).to(self.linear_1.weight)
         return self.linear_2(F.silu(self.linear_1(waves)))
 
 

@@ -94,8 +94,8 @@ class LatentDiffusion:
 
 
 def padded(size: int, recipe: Recipe) -> int:
-    """The side that the networks see: the next multiple of what VAE and U-Net halve away (28 -> 32)."""
-    multiple = recipe.vae.factor * 2 ** (len(recipe.unet.channels) - 1)
+    """The side that the networks see: the next multiple of what VAE and denoiser divide by (28 -> 32)."""
+    multiple = recipe.vae.factor * recipe.network.multiple
     return -(-size // multiple) * multiple
 
 

@@ -4,14 +4,16 @@ A model takes three moves:  images -> VAE,  images -> latents,  (latents, labels
 A run folder makes each move resumable: run it again and it goes on from where it stopped.
 """
 
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from minildm import MinildmError, checkpoint, schedules
 from minildm.data import ImageSet, to_float
 from minildm.denoiser import Denoiser, logit_normal, uniform
+from minildm.dit import DiT, DiTConfig
 from minildm.evaluation import Classifier, ClassifierConfig
 from minildm.training import TrainConfig, fit
 from minildm.unet import UNet, UNetConfig
@@ -19,6 +21,7 @@ from minildm.vae import AutoencoderKL, VAEConfig
 
 ZOO = Path(__file__).resolve().parent.parent / "data" / "zoo"
 SCHEDULES = {name: getattr(schedules, name) for name in ("linear", "scaled_linear", "cosine", "flow")}
+NETWORKS = {UNetConfig: UNet, DiTConfig: DiT}
 TIMES = {"uniform": uniform, "logit_normal": logit_normal}
 
 
@@ -28,7 +31,7 @@ class Recipe:
 
     vae: VAEConfig
     vae_training: TrainConfig
-    unet: UNetConfig
+    network: UNetConfig | DiTConfig
     training: TrainConfig
     kl_weight: float = 1e-3
     schedule: str = "cosine"
@@ -70,15 +73,15 @@ def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
     latent, classes = recipe.vae.latent_channels if channels == 1 else 16, len(images.class_names)
     return replace(
         recipe, vae=replace(recipe.vae, in_channels=channels, latent_channels=latent),
-        unet=replace(recipe.unet, in_channels=latent, out_channels=latent, num_classes=classes))
+        network=replace(recipe.network, in_channels=latent, out_channels=latent, num_classes=classes))
 
 
 def build(recipe: Recipe) -> tuple[AutoencoderKL, Denoiser]:
     """Networks with fresh weights, drawn by the recipe's seed without touching the global generator."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
-        vae, unet = AutoencoderKL(recipe.vae), UNet(recipe.unet)
-    return vae, Denoiser(unet, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times])
+        vae, network = AutoencoderKL(recipe.vae), NETWORKS[type(recipe.network)](recipe.network)
+    return vae, Denoiser(network, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times])
 
 
 def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: bool = True) -> dict:
@@ -115,7 +118,7 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
 
     identity = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times")}
     return fit(denoiser, loss, (mean, std, labels), recipe.training, run_dir, bar,
-               {"unet": asdict(recipe.unet), **identity})
+               {"network": asdict(recipe.network), **identity})
 
 
 def train_classifier(images: ImageSet, config: TrainConfig = CLASSIFIER, run_dir=None, bar: bool = True):
@@ -152,9 +155,18 @@ def load_classifier(name: str = "mnist") -> Classifier | None:
 
 
 def from_dict(kind, values: dict):
-    """A dataclass back from the JSON of its asdict: nested ones too, lists as tuples."""
-    types = {f.name: f.type for f in fields(kind)}
-    return kind(**{key: from_dict(types[key], value) if is_dataclass(types[key])
-                   else tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    """A dataclass back from the JSON of its asdict: nested ones too, lists as tuples.
 
+    Of a field that may be one of several dataclasses it is the one that has all the names.
+    """
+    def value(kinds, given):
+        if isinstance(given, list):
+            return tuple(given)
+        if not isinstance(given, dict):
+            return given
+        return from_dict(next(k for k in get_args(kinds) or [kinds] if given.keys() <= names(k)), given)
 
+    def names(kind):
+        return {f.name for f in fields(kind)}
+
+    return kind(**{f.name: value(f.type, values[f.name]) for f in fields(kind) if f.name in values})

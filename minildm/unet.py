@@ -30,6 +30,11 @@ class UNetConfig:
     num_classes: int = 0                                 # > 0: contexts may be labels; this one is "none"
     dropout: float = 0.0
 
+    @property
+    def multiple(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return 2 ** (len(self.channels) - 1)
+
 
 class Stage(nn.Module):
     """One level: residual blocks, each with its transformer where there are any, then a change of size."""
@@ -126,7 +131,7 @@ class UNet(nn.Module):
 
     def check(self, x, context):
         """Say in words what is wrong with an input, before a matrix product says it in numbers."""
-        c, multiple = self.config, 2 ** (len(self.config.channels) - 1)
+        c, multiple = self.config, self.config.multiple
         if x.shape[1] != c.in_channels or x.shape[2] % multiple or x.shape[3] % multiple:
             raise MinildmError(f"the input is {tuple(x.shape[1:])}", "UNet",
                                f"it takes {c.in_channels} channels, sides that are multiples of {multiple}")

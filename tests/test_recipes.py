@@ -22,11 +22,11 @@ def pictures(n=64, channels=1, seed=0):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_row_fits_together_and_survives_json(name):
     recipe = RECIPES[name]
-    assert recipe.unet.in_channels == recipe.unet.out_channels == recipe.vae.latent_channels
+    assert recipe.network.in_channels == recipe.network.out_channels == recipe.vae.latent_channels
     assert from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
     with torch.device("meta"):
         colour = for_data(recipe, pictures(channels=3))
-    assert (colour.vae.in_channels, colour.unet.in_channels, colour.unet.num_classes) == (3, 16, 3)
+    assert (colour.vae.in_channels, colour.network.in_channels, colour.network.num_classes) == (3, 16, 3)
 
 
 def test_building_leaves_the_global_generator_alone_and_repeats():

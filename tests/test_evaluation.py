@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minildm import MinildmError, data
+from minildm import MinildmError, data, evaluation
 from minildm.evaluation import (
     Classifier,
     ClassifierConfig,
@@ -140,7 +140,8 @@ def test_score_of_real_images_is_about_the_floor_and_of_noise_far_above(judge):
     bad = score(noise, fresh.labels, reference, model)
     assert bad["fd_ratio"] > 20 and bad["label_accuracy"] < 0.4 and bad["precision"] < 0.1
     assert bad["fd_ratio"] == pytest.approx(bad["fd"] / bad["fd_floor"])
-    for name in ("fd", "precision", "recall", "label_accuracy"):  # the same floor
+    assert abs(good["kd"]) < 0.2 * bad["kd"] and 0.8 < good["diversity"] / good["diversity_floor"] < 1.2
+    for name in ("fd", "kd", "precision", "recall", "diversity", "label_accuracy"):  # the same floor
         assert bad[name + "_floor"] == good[name + "_floor"]
 
 
@@ -150,6 +151,9 @@ def test_score_notices_missing_classes_and_wrong_labels(judge):
     few = fresh.images[fresh.labels < 3]
     some = score(few, fresh.labels[:len(few)], reference, model)  # all were asked for, three were drawn
     assert some["recall"] < 0.6 * some["recall_floor"] and some["fd_ratio"] > 10
+    one = torch.stack([fresh.images[fresh.labels == label][0] for label in range(10)])
+    same = score(one.repeat(60, 1, 1, 1), torch.arange(10).repeat(60), reference, model)  # one of each class
+    assert same["diversity"] < 0.01 < same["diversity_floor"] and same["label_accuracy"] == 1
     turned = score(fresh.images[:200], (fresh.labels[:200] + 1) % 10, reference, model)
     assert turned["label_accuracy"] < 0.1
 
@@ -205,11 +209,26 @@ def test_score_refuses_what_it_cannot_judge(judge):
             score(wrong, theirs, reference, model)
 
 
+def test_precision_and_recall_get_sets_of_one_size(monkeypatch):
+    def sizes(real, fake):
+        return len(real), len(fake)
+
+    monkeypatch.setattr(evaluation, "precision_recall", sizes)
+    images = torch.randint(0, 256, (21_000, 1, 16, 16), generator=rng()).byte()
+    labels = torch.arange(21_000) % 10
+    reference = SimpleNamespace(images=images, labels=labels)
+    for n, expected in (300, 300), (10_500, 10_000), (11_000, 10_000):
+        found = score(images[:n], labels[:n], reference, Witness())
+        assert found["precision"] == found["recall"] == found["recall_floor"] == expected
+    with pytest.raises(MinildmError, match="10,000 less"):
+        score(images[:11_001], labels[:11_001], reference, Witness())
+
+
 def test_format_scores_puts_each_score_beside_its_floor(judge):
     model, reference = judge
     result = score(reference.images[:50], reference.labels[:50], reference, model)
     text = format_scores(result)
-    for name in ("fd", "precision", "recall", "label_accuracy"):
+    for name in ("fd", "kd", "precision", "recall", "diversity", "label_accuracy"):
         row = next(line for line in text.splitlines() if line.startswith(name.replace("_", " ")))
         assert row.split()[-2:] == [f"{result[name]:.4g}", f"{result[name + '_floor']:.4g}"]
     assert "N = 50" in text and f"{result['fd_ratio']:.4g}" in text

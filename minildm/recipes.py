@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from torch import nn
 
 from minildm import MinildmError, checkpoint, schedules
 from minildm.data import ImageSet, to_float
 from minildm.denoiser import Denoiser, logit_normal, uniform
 from minildm.dit import DiT, DiTConfig
 from minildm.evaluation import Classifier, ClassifierConfig
+from minildm.losses import PatchDiscriminator, sharp_losses
 from minildm.training import TrainConfig, fit
 from minildm.unet import UNet, UNetConfig
 from minildm.vae import AutoencoderKL, VAEConfig
@@ -34,6 +36,9 @@ class Recipe:
     network: UNetConfig | DiTConfig
     training: TrainConfig
     kl_weight: float = 1e-3
+    perceptual_weight: float = 0.0  # this or the next not 0: the VAE's loss is `losses.sharp_losses`
+    adversarial_weight: float = 0.0
+    adversarial_start: int = 0      # steps of the VAE before its critic begins
     schedule: str = "cosine"
     prediction_type: str = "v"
     times: str = "uniform"
@@ -84,13 +89,35 @@ def build(recipe: Recipe) -> tuple[AutoencoderKL, Denoiser]:
     return vae, Denoiser(network, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times])
 
 
-def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: bool = True) -> dict:
-    """Train on uint8 images (N, C, H, W), then measure the latents' scale. Returns the metrics."""
-    def loss(batch, generator):
+def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: bool = True, maps=None) -> dict:
+    """Train on uint8 images (N, C, H, W), then measure the latents' scale. Returns the metrics.
+
+    A recipe with a perceptual weight compares the feature maps `maps(images)`, `Classifier.maps` for example.
+    """
+    config, parts = recipe.vae, nn.ModuleDict({"loss": vae})
+    if recipe.perceptual_weight and maps is None:
+        raise MinildmError("there are no feature maps for the perceptual loss", "train_vae",
+                           'pass maps=load_classifier("cifar10").maps')
+    if recipe.adversarial_weight:
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.vae_training.seed)
+            critic = PatchDiscriminator(config.in_channels, config.channels[0], groups=config.groups)
+        parts["critic"] = critic.to(images.device)
+
+    def plain(batch, generator):
         return vae.loss(to_float(batch), generator, recipe.kl_weight)
 
-    history = fit(vae, loss, (images,), recipe.vae_training, run_dir, bar, {"vae": asdict(recipe.vae),
-                                                                         "kl_weight": recipe.kl_weight})
+    def sharp(batch, generator, step):
+        critic = parts["critic"] if "critic" in parts else None
+        return sharp_losses(vae, critic, maps, recipe, to_float(batch), generator, step)
+
+    identity = {"vae": asdict(config), "kl_weight": recipe.kl_weight}
+    if recipe.perceptual_weight or recipe.adversarial_weight:
+        weights = "perceptual_weight", "adversarial_weight", "adversarial_start"
+        identity |= {name: getattr(recipe, name) for name in weights}
+        history = fit(parts, sharp, (images,), recipe.vae_training, run_dir, bar, identity)
+    else:
+        history = fit(vae, plain, (images,), recipe.vae_training, run_dir, bar, identity)
     vae.fit_latent_stats(to_float(images[:10_000]))
     return history
 

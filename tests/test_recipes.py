@@ -1,6 +1,7 @@
 """Recipes: rows that fit together, a scale that is checked, a model that is what its row says."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from minildm import MinildmError, recipes
 from minildm.data import ImageSet, to_float
+from minildm.evaluation import Classifier, ClassifierConfig
 from minildm.recipes import RECIPES, Recipe, build, encode_all, for_data, from_dict, train_denoiser, train_vae
 
 SMOKE = RECIPES["smoke"]
@@ -53,6 +55,31 @@ def test_latents_have_unit_variance_and_an_unscaled_set_is_refused():
     assert len(history["loss"]) == 2
     with pytest.raises(MinildmError, match="standard deviation is .*, not about 1"):
         train_denoiser(denoiser, (mean * 5, std * 5), data.labels, recipe, bar=False)
+
+
+def test_a_sharp_recipe_trains_a_critic_beside_the_vae_and_resumes(tmp_path):
+    data = pictures(channels=3)
+    few = replace(SMOKE.vae_training, steps=3, save_every=2)
+    recipe = for_data(replace(SMOKE, vae_training=few, perceptual_weight=0.5, adversarial_weight=0.3,
+                              adversarial_start=1), data)
+    maps = Classifier(ClassifierConfig(3, width=8)).requires_grad_(False).maps
+    ends = []
+    for folder in "ab":
+        vae, _ = build(recipe)
+        history = train_vae(vae, data.images, recipe, tmp_path / folder, bar=False, maps=maps)
+        if folder == "a":                                       # goes on from step 2
+            shutil.rmtree(tmp_path / "a" / "step-000003")
+            vae, _ = build(recipe)
+            history = train_vae(vae, data.images, recipe, tmp_path / "a", bar=False, maps=maps)
+        ends.append(vae.state_dict())
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+    assert history["critic"][0] == 0 < history["critic"][1] and history["grad_norm_critic"][2] > 0
+    assert history["perceptual"][0] > 0
+    with pytest.raises(MinildmError, match="begun with other settings: adversarial_weight: 0.3 != 0.1"):
+        train_vae(build(recipe)[0], data.images, replace(recipe, adversarial_weight=0.1), tmp_path / "a",
+                  bar=False, maps=maps)
+    with pytest.raises(MinildmError, match="no feature maps"):
+        train_vae(build(recipe)[0], data.images, recipe, bar=False)
 
 
 def test_a_classifier_comes_back_from_the_zoo_format(tmp_path, monkeypatch):

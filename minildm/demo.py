@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from minildm import MinildmError, budget, data, pipeline, plotting
+from minildm import MinildmError, budget, data, pipeline, plotting, recipes
 from minildm.evaluation import format_scores, psnr, score
-from minildm.recipes import CLASSIFIER, RECIPES, Recipe, load_classifier, train_classifier
+from minildm.recipes import Recipe
 
 FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
 
@@ -28,11 +28,11 @@ def hardware() -> str:
     return f"{os.cpu_count()} CPU cores, {name}"
 
 
-def recipe_for(name: str, seed: int) -> tuple[str, Recipe]:
-    """A recipe by name, "auto" by budget, with this seed."""
+def recipe_for(name: str, seed: int, images: data.ImageSet) -> tuple[str, Recipe]:
+    """A recipe for a set by name, "auto" by budget, with this seed."""
     if name == "auto":
         name = budget(smoke="smoke", cpu="cpu", gpu="gpu")
-    recipe = RECIPES[name]
+    recipe = recipes.named(name, images)
     return name, replace(recipe, vae_training=replace(recipe.vae_training, seed=seed),
                          training=replace(recipe.training, seed=seed))
 
@@ -59,7 +59,7 @@ def train_model(name: str, out: Path | None, seed: int, recipe_name: str):
     """Train on a set and keep the model in OUT/model."""
     images, _ = load_for_training(name)
     out = out or default_out("train", name)
-    _, recipe = recipe_for(recipe_name, seed)
+    _, recipe = recipe_for(recipe_name, seed, images)
     pipe, _, _ = pipeline.train(recipe, images, out)
     pipe.save(out / "model")
     print(f"the model is in {out / 'model'}: minildm sample --model {out / 'model'}")
@@ -67,12 +67,13 @@ def train_model(name: str, out: Path | None, seed: int, recipe_name: str):
 
 def classifier_for(images: data.ImageSet, out: Path):
     """The zoo's classifier of this set; where there is none, one trained here, in about a minute."""
-    classifier = load_classifier(images.name)
+    classifier = recipes.load_classifier(images.name)
     if classifier is None:
         print("training a classifier of this set, to measure with")
         steps = budget(smoke=20, cpu=600, gpu=2400)
-        config = replace(CLASSIFIER, steps=steps, batch_size=min(CLASSIFIER.batch_size, len(images)))
-        classifier = train_classifier(images, config, out / "classifier")
+        _, recipe = recipes.classifier_for(images)
+        training = replace(recipe, steps=steps, batch_size=min(recipe.batch_size, len(images)))
+        classifier = recipes.train_classifier(images, training, out / "classifier")
     return classifier.to(images.images.device)
 
 
@@ -117,7 +118,7 @@ def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
     began = time.perf_counter()
     real, note = load_for_training(name)
     out = out or default_out("demo", real.name)
-    recipe_name, recipe = recipe_for(recipe_name, seed)
+    recipe_name, recipe = recipe_for(recipe_name, seed, real)
     if note:
         print(note)
     print(f"demo: {len(real):,} images of {real.name}, recipe {recipe_name}, seed {seed}, {hardware()}")

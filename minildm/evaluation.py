@@ -40,19 +40,25 @@ class ClassifierConfig:
     zoom: float = 0.12        # relative
     shift: int = 2            # pixels
     mirror: bool = False      # right for photographs, wrong for digits and letters
+    pool: bool = False        # halve by maxima, normalise over the batch: twice the work, for photographs
 
 
 class Classifier(nn.Module):
-    """Three stages of conv, norm, SiLU, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
+    """Three stages of two convolutions, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
 
     def __init__(self, config: ClassifierConfig):
         super().__init__()
         self.config = config
         widths = [config.channels_in, config.width, 2 * config.width, 4 * config.width]
-        self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(4, b), nn.SiLU(),
-                          nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(4, b), nn.SiLU())
-            for a, b in zip(widths[:-1], widths[1:], strict=True))
+        norm = nn.BatchNorm2d if config.pool else partial(nn.GroupNorm, 4)
+
+        def stage(a, b):
+            halve = ([nn.Conv2d(a, b, 3, padding=1), nn.MaxPool2d(2)] if config.pool
+                     else [nn.Conv2d(a, b, 3, stride=2, padding=1)])
+            return nn.Sequential(*halve, norm(b), nn.SiLU(),
+                                 nn.Conv2d(b, b, 3, padding=1), norm(b), nn.SiLU())
+
+        self.stages = nn.ModuleList(stage(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
         self.embed = nn.Sequential(nn.Linear(widths[-1], config.feature_dim), nn.SiLU())
         self.head = nn.Linear(config.feature_dim, config.classes)
 

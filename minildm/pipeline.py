@@ -106,7 +106,10 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     images = pad_to(data.images, padded(data.images.shape[-1], recipe))
     stage = {name: Path(run_dir) / name if run_dir else None for name in ("vae", "denoiser")}
     vae_metrics = train_vae(vae, images, recipe, stage["vae"], bar)
+    labels = data.labels
+    if recipe.mirror:
+        images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
     latents = encode_all(vae.eval(), images)
-    metrics = train_denoiser(denoiser, latents, data.labels, recipe, stage["denoiser"], bar)
+    metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar)
     pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, data.images.shape[-1])
     return pipe, vae_metrics, metrics

@@ -82,6 +82,16 @@ def test_classifier_overfits_one_batch():
     assert first > 1.2 and losses["loss"].item() < 0.05 and losses["accuracy"].item() == 1
 
 
+def test_a_pooling_classifier_halves_alike_and_judges_each_image_by_itself():
+    strided, pooling = (Classifier(ClassifierConfig(3, width=8, pool=pool)).eval() for pool in (False, True))
+    images = rand(4, 3, 32, 32) * 2 - 1
+    maps = [[m.shape for m in model.maps(images)] for model in (strided, pooling)]
+    assert maps[0] == maps[1] == [(4, 8, 16, 16), (4, 16, 8, 8), (4, 32, 4, 4)]
+    pooling.train()(images)                                  # moves the running statistics
+    pooling.eval()
+    assert torch.allclose(pooling.features(images)[:1], pooling.features(images[:1]), atol=1e-6)
+
+
 def test_augment_with_nothing_to_do_changes_nothing():
     images = rand(5, 3, 20, 16)
     still = augment(images, ClassifierConfig(rotation=0, zoom=0, shift=0), rng())

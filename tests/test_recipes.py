@@ -92,3 +92,12 @@ def test_a_classifier_comes_back_from_the_zoo_format(tmp_path, monkeypatch):
     x = to_float(data.images)
     with torch.no_grad():
         assert torch.allclose(classifier(x), again(x), atol=1e-2)
+
+
+def test_colour_images_get_their_own_row_and_classifier():
+    grey, colour = pictures(), pictures(channels=3)
+    assert recipes.named("smoke", colour) is RECIPES["smoke"]            # there is one row for both
+    config, training = recipes.classifier_for(grey)
+    assert (config.channels_in, config.classes, config.mirror, config.pool) == (1, 3, False, False)
+    config, _ = recipes.classifier_for(colour)
+    assert (config.channels_in, config.classes, config.mirror, config.pool) == (3, 3, True, True)

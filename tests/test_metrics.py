@@ -19,6 +19,7 @@ from minildm.metrics import (
     label_accuracy,
     memorisation,
     nearest_neighbours,
+    power_spectrum,
     precision_recall,
     psnr,
     ssim,
@@ -274,6 +275,31 @@ def test_nearest_neighbours_equal_brute_force_across_chunks(k):
     assert found[0, 0] == found[1, 0] == 0 and indices[0, 0] == 5250 and indices[1, 0] == 12
     as_floats = nearest_neighbours(query.float() / 127.5 - 1, reference, k)[1]
     assert as_floats.tolist() == indices.tolist()
+
+
+def test_power_of_a_wave_lies_in_its_ring_and_noise_is_flat():
+    """A wave a sin(k x) has mean square a^2 / 2, all in one ring; the noise of pixels has 1 / N^2 in each."""
+    n, x = 32, torch.arange(32) * 2 * math.pi / 32
+    for k in (1, 5, 16):
+        wave = 0.8 * (torch.sin if k < 16 else torch.cos)(k * x).expand(2, 1, n, n)
+        spectrum = power_spectrum(wave)
+        ring = sum(1 for u in range(-15, 17) for v in range(-15, 17) if round(math.hypot(u, v)) == k)
+        assert spectrum.shape == (17,) and spectrum.argmax() == k
+        assert spectrum[k].item() * ring == pytest.approx(0.64 / (2 if k < 16 else 1), rel=1e-4)
+        torch.testing.assert_close(power_spectrum(wave.mT), spectrum)
+    noise = power_spectrum(randn(400, 3, n, n, seed=1))
+    torch.testing.assert_close(noise, torch.full((17,), 1 / n**2), rtol=0.1, atol=0)
+    flat = power_spectrum(torch.full((1, 3, n, n), -0.5))
+    assert flat[0] == pytest.approx(0.25) and flat[1:].max() < 1e-9
+
+
+def test_blur_takes_high_frequencies_only():
+    x = randn(50, 1, 32, 32)
+    blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+    ratio = power_spectrum(blurred) / power_spectrum(x)
+    assert ratio[1] > 0.8 and ratio[12:].max() < 0.1
+    with pytest.raises(MinildmError, match="square"):
+        power_spectrum(x[..., :30])
 
 
 def test_nearest_neighbours_refuse_another_size():

@@ -130,6 +130,11 @@ class SpatialTransformer(nn.Module):
         return x + self.proj_out(h)
 
 
+def group_norm(groups: int, channels: int, eps: float = 1e-5):
+    """GroupNorm (Wu & He 2018); 0 groups for none at all."""
+    return nn.GroupNorm(groups, channels, eps=eps) if groups else nn.Identity()
+
+
 class ResidualBlock(nn.Module):
     """norm, SiLU, conv, + time, norm, SiLU, conv, + input.
 
@@ -140,11 +145,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, time_dim: int = 0, groups: int = 32,
                  eps: float = 1e-5, dropout: float = 0.0):
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_channels, eps=eps)
+        self.norm1 = group_norm(groups, in_channels, eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         if time_dim:
             self.time_emb_proj = nn.Linear(time_dim, out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps=eps)
+        self.norm2 = group_norm(groups, out_channels, eps)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         if in_channels != out_channels:

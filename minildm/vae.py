@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.layers import Attention, Downsample, ResidualBlock, Upsample
+from minildm.layers import Attention, Downsample, ResidualBlock, Upsample, group_norm, zero_
 
 EPS = 1e-6  # of the GroupNorms in Stable Diffusion's VAE; its U-Net has 1e-5
 
@@ -25,7 +25,7 @@ class VAEConfig:
     channels: tuple[int, ...] = (128, 256, 512, 512)  # one width a level; each level halves height and width
     blocks: int = 2                                   # residual blocks a level; the decoder has one more
     attention: bool = True                            # one-head attention in the middle
-    groups: int = 32                                  # of GroupNorm
+    groups: int = 32                                  # of GroupNorm; 0: none, small VAEs learn sooner
     patch: int = 1                                    # pixels folded into channels at the door, patch x patch
 
     @property
@@ -59,7 +59,7 @@ class AttentionBlock(Attention):
 
     def __init__(self, channels: int, groups: int):
         super().__init__(channels, heads=1, bias=True)
-        self.group_norm = nn.GroupNorm(groups, channels, eps=EPS)
+        self.group_norm = group_norm(groups, channels, EPS)
 
     def forward(self, x):
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)             # (B, H W, C)
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         for i, stage in enumerate(self.down_blocks[:-1]):
             stage.downsamplers = nn.ModuleList([Downsample(width[i], asymmetric=True)])
         self.mid_block = Middle(width[-1], c)
-        self.conv_norm_out = nn.GroupNorm(c.groups, width[-1], eps=EPS)
+        self.conv_norm_out = group_norm(c.groups, width[-1], EPS)
         self.conv_out = nn.Conv2d(width[-1], 2 * c.latent_channels, 3, padding=1)
 
     def forward(self, x):
@@ -135,7 +135,7 @@ class Decoder(nn.Module):
             Stage(width[max(i - 1, 0)], width[i], c.blocks + 1, c.groups) for i in range(len(width)))
         for i, stage in enumerate(self.up_blocks[:-1]):
             stage.upsamplers = nn.ModuleList([Upsample(width[i])])
-        self.conv_norm_out = nn.GroupNorm(c.groups, width[-1], eps=EPS)
+        self.conv_norm_out = group_norm(c.groups, width[-1], EPS)
         self.conv_out = nn.Conv2d(width[-1], c.in_channels * c.patch**2, 3, padding=1)
 
     def forward(self, z):
@@ -156,6 +156,13 @@ class AutoencoderKL(nn.Module):
         self.post_quant_conv = nn.Conv2d(c.latent_channels, c.latent_channels, 1)
         self.register_buffer("latent_mean", torch.zeros(c.latent_channels))
         self.register_buffer("latent_std", torch.ones(c.latent_channels))
+        self.init_weights()
+
+    def init_weights(self):
+        """Every residual step starts as the identity: what is left is nearly linear, and learns at once."""
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                zero_(module.conv2)
 
     def encode(self, images) -> Gaussian:
         """Images (B, C, H, W) in [-1, 1] -> the posterior over raw latents."""

@@ -180,3 +180,21 @@ def test_one_batch_can_be_overfitted():
         optimizer.step()
         losses.append(parts["l2"].item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+@torch.no_grad()
+def test_without_norms_a_fresh_vae_is_as_loud_as_its_input():
+    """With residual steps that start as the identity and no norm, only the two output SiLUs bend the line."""
+    quiet, normed = (AutoencoderKL(VAEConfig(1, 4, (8, 8), blocks=0, attention=False, groups=groups, patch=2))
+                     for groups in (0, 4))
+    assert not any(isinstance(m, torch.nn.GroupNorm) for m in quiet.modules())
+    h = random(2, 8, 4, 4)
+    assert torch.equal(quiet.encoder.mid_block(h), h) and torch.equal(normed.decoder.mid_block(h), h)
+    x = random(2, 1, 16, 16)
+
+    def spread(vae, x):
+        return (vae.encoder.conv_norm_out(vae.encoder.mid_block(vae.encoder.conv_in(
+            torch.nn.functional.pixel_unshuffle(x, 2))))).std()
+
+    assert spread(quiet, 10 * x) > 5 * spread(quiet, x)
+    assert_close(spread(normed, 10 * x), spread(normed, x), rtol=0.01, atol=0)      # a norm forgets

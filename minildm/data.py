@@ -164,6 +164,15 @@ def available(name: str, root=None) -> bool:
     return name == "glyphs" or name in TORCHVISION and all(path.is_file() for path in _idx_paths(name, root))
 
 
+def default() -> str:
+    """What lessons use: "mnist", downloaded if need be, else "glyphs", which need no network."""
+    try:
+        load("mnist")
+    except MinildmError:
+        return "glyphs"
+    return "mnist"
+
+
 def _folder_path(name):
     """PATH of folder:PATH, None for any other name."""
     return Path(name[7:]).expanduser().resolve() if name.startswith("folder:") and name[7:] else None

@@ -39,14 +39,10 @@ def recipe_for(name: str, seed: int, images: data.ImageSet) -> tuple[str, Recipe
 
 def load_for_training(name: str) -> tuple[data.ImageSet, str]:
     """The training set on the device, and a note when it is not the one that "auto" hoped for."""
-    note = ""
-    if name == "auto":
-        try:
-            found, name = data.load("mnist"), "mnist"
-        except MinildmError:
-            found, note, name = data.load("glyphs"), FALLBACK, "glyphs"
-    else:
-        found = data.load(name)
+    auto = name == "auto"
+    name = data.default() if auto else name
+    note = FALLBACK if auto and name == "glyphs" else ""
+    found = data.load(name)
     return found.to("cuda" if torch.cuda.is_available() else "cpu"), note
 
 

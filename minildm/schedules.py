@@ -72,3 +72,49 @@ def time_grid(n: int, start: float = 1.0, end: float = 0.0):
     if n < 1:
         raise MinildmError(f"{n} steps are not enough to get anywhere", "time_grid", "take at least 1")
     return torch.linspace(start, end, n + 1)
+
+
+def quadratic_grid(n: int):
+    """n steps at t = u^2 of equally spaced u: small steps near the data (Song et al. 2021, D.3), (n + 1,)."""
+    return time_grid(n) ** 2
+
+
+def log_snr_grid(schedule: Schedule, n: int, low: float = 0.002, high: float = 80.0):
+    """`ratio_grid` with steps equal in log(sigma / alpha) (Lu et al. 2022, 3.4, arXiv:2206.00927)."""
+    return ratio_grid(schedule, n, low, high, torch.log, torch.exp)
+
+
+def karras_grid(schedule: Schedule, n: int, low: float = 0.002, high: float = 80.0, rho: float = 7.0):
+    """`ratio_grid` with steps equal in (sigma / alpha)^(1 / rho) (Karras et al. 2022, eq. 5)."""
+    return ratio_grid(schedule, n, low, high, lambda ratio: ratio ** (1 / rho), lambda root: root**rho)
+
+
+def ratio_grid(schedule: Schedule, n: int, low: float, high: float, warp: Callable, unwarp: Callable):
+    """n steps, from noise to where sigma / alpha is `low`, then to the data: (n + 1,), from 1 to 0.
+
+    The ratio falls from `high`, or from that at t = 1 if it is less, equally spaced as `warp` sees it.
+    """
+    ts, noisiest = time_grid(n), torch.ones((), dtype=torch.float64)
+    high = (schedule.sigma(noisiest) / schedule.alpha(noisiest)).clamp(max=high)
+    u = torch.arange(n, dtype=torch.float64) / max(n - 1, 1)                # (n,), the first is t = 1
+    ratios = unwarp((1 - u) * warp(high) + u * warp(torch.full_like(high, low)))
+    ts[1:-1] = at_ratio(schedule, ratios[1:])
+    return ts
+
+
+def at_ratio(schedule: Schedule, ratio):
+    """The times at which sigma / alpha is ratio (n,), which rises with t on any schedule: by bisection."""
+    early, late = torch.zeros_like(ratio), torch.ones_like(ratio)
+    for _ in range(50):
+        t = (early + late) / 2
+        past = schedule.sigma(t) > ratio * schedule.alpha(t)
+        early, late = torch.where(past, early, t), torch.where(past, t, late)
+    return late
+
+
+def shift(ts, by: float = 3.0):
+    """Times moved towards the noise, for larger pictures (Esser et al. 2024, eq. 23); by 1 leaves them.
+
+    On the flow schedule every sigma / alpha becomes `by` times what it was.
+    """
+    return by * ts / (1 + (by - 1) * ts)

@@ -6,9 +6,25 @@ from test_layers import random
 from torch.testing import assert_close
 
 from minildm.denoiser import to_x0
-from minildm.samplers import ddim, ddpm, last
-from minildm.schedules import Schedule, cosine, flow, linear, scaled_linear, time_grid
+from minildm.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, euler, heun, last
+from minildm.schedules import (
+    Schedule,
+    add_noise,
+    cosine,
+    flow,
+    linear,
+    log_snr_grid,
+    quadratic_grid,
+    scaled_linear,
+    shift,
+    time_grid,
+)
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")      # diffusers' own
+
+DETERMINISTIC, DRAWING = [ddim, euler, heun, dpmpp_2m], [ddpm, dpmpp_2m_sde]
+SAMPLERS = pytest.mark.parametrize("sampler", DETERMINISTIC + DRAWING, ids=lambda f: f.__name__)
+FOLLOWING = pytest.mark.parametrize("sampler", DETERMINISTIC, ids=lambda f: f.__name__)
 SCHEDULES = pytest.mark.parametrize("schedule", [cosine, linear, flow], ids=["cosine", "linear", "flow"])
 MEAN, STD = 0.7, 0.5
 
@@ -22,10 +38,16 @@ def gaussian(schedule: Schedule):
     return denoise
 
 
-def end_of_the_flow(schedule: Schedule, noise, t=1.0):
+def marginal(schedule: Schedule, t):
+    """Mean and standard deviation of x_t."""
+    alpha, sigma = (part(torch.as_tensor(t, dtype=torch.float64)) for part in schedule)
+    return alpha * MEAN, (alpha**2 * STD**2 + sigma**2).sqrt()
+
+
+def end_of_the_flow(schedule: Schedule, x, t=1.0, end=0.0):
     """Where the probability flow takes x_t: it keeps the distance to the mean in standard deviations."""
-    alpha, sigma = schedule.alpha(torch.tensor(t)), schedule.sigma(torch.tensor(t))
-    return MEAN + STD * (noise - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2).sqrt()
+    (mean, std), (mean_end, std_end) = marginal(schedule, t), marginal(schedule, end)
+    return (mean_end + std_end * (x - mean) / std).to(x.dtype)
 
 
 def generator(seed=0):
@@ -34,7 +56,7 @@ def generator(seed=0):
 
 # a generator of steps
 
-@pytest.mark.parametrize("sampler", [ddpm, ddim])
+@SAMPLERS
 def test_each_step_tells_where_it_is(sampler):
     asked, ts = [], time_grid(5)
 
@@ -43,57 +65,165 @@ def test_each_step_tells_where_it_is(sampler):
         return gaussian(cosine)(x, t)
 
     noise = random(2, 3, 4, 4)
-    steps = sampler(denoise, cosine, noise, ts, generator=generator())
+    x, steps = noise, sampler(denoise, cosine, noise, ts, **generator_of(sampler))
     assert not asked                                        # nothing happens before it is asked for
-    first = next(steps)
-    assert len(asked) == 1 and torch.equal(asked[0][0], noise)
-    steps = [first, *steps]
-    assert [step.i for step in steps] == [0, 1, 2, 3, 4]
-    assert torch.equal(torch.stack([step.t for step in steps]), ts[1:])
-    assert torch.equal(torch.stack([t for _, t in asked]), ts[:-1])
-    for step, (x, t) in zip(steps, asked, strict=True):
-        assert torch.equal(step.x0, gaussian(cosine)(x, t)) and step.x.shape == noise.shape
-    for step, (x, _) in zip(steps, asked[1:], strict=False):
-        assert torch.equal(step.x, x)
-    assert torch.equal(last(sampler(gaussian(cosine), cosine, noise, ts, generator=generator())), steps[-1].x)
+    for i, step in enumerate(steps):
+        assert step.i == i and step.t == ts[i + 1] and step.x.shape == noise.shape
+        assert torch.equal(asked[0][0], x) and asked[0][1] == ts[i]
+        assert torch.equal(step.x0, gaussian(cosine)(x, ts[i]))
+        assert len(asked) == (2 if sampler is heun and i < 4 else 1)
+        x = step.x
+        asked.clear()
+    assert i == 4
+    again = sampler(gaussian(cosine), cosine, noise, ts, **generator_of(sampler))
+    assert torch.equal(last(again), x)
 
 
+def generator_of(sampler):
+    return {"generator": generator()} if sampler in DRAWING else {}
+
+
+@SAMPLERS
 @SCHEDULES
-def test_one_step_is_the_denoisers_answer(schedule):
+def test_one_step_is_the_denoisers_answer(schedule, sampler):
     noise = random(2, 3, 4, 4)
-    for sampler in ddpm, ddim:
-        assert_close(last(sampler(gaussian(schedule), schedule, noise, time_grid(1))),
-                     gaussian(schedule)(noise, torch.tensor(1.0)))
+    assert_close(last(sampler(gaussian(schedule), schedule, noise, time_grid(1))),
+                 gaussian(schedule)(noise, torch.tensor(1.0)))
+
+
+# order of convergence, in float64: towards the data, and to a time at which there is noise left
+
+def errors_of(sampler, schedule, grids):
+    """Mean distance from the exact end, for each grid."""
+    x = random(200).double()
+    return [(last(sampler(gaussian(schedule), schedule, x, ts.double()))
+             - end_of_the_flow(schedule, x, end=ts[-1].double())).abs().mean().item() for ts in grids]
+
+
+def moment_errors(sampler, schedule, grids, monkeypatch):
+    """What a sampler that draws gets wrong of the standard deviation, for each grid, exactly.
+
+    A sample is linear in all noises when the denoiser is: sample k has noise 1 at step k alone, the last but
+    one in the beginning alone, the last none.
+    """
+    errors = []
+    for ts in grids:
+        draws = iter(torch.eye(len(ts) - 1, len(ts) + 1, dtype=torch.float64))
+        monkeypatch.setattr(torch, "randn", lambda *args, draws=draws, **kwargs: next(draws))
+        x = torch.eye(len(ts) + 1, dtype=torch.float64)[-2]
+        x = last(sampler(gaussian(schedule), schedule, x, ts.double()))
+        mean, std = marginal(schedule, ts[-1].double())
+        assert_close(x[-1], mean, rtol=0, atol=1e-4)
+        errors.append(((x[:-1] - x[-1]).square().sum().sqrt() - std).abs().item())
+    return errors
+
+
+ORDERS = pytest.mark.parametrize("order, sampler", [(1, ddim), (1, euler), (2, heun), (2, dpmpp_2m),
+                                                    (1, ddpm), (2, dpmpp_2m_sde)])
+
+
+@ORDERS
+@SCHEDULES
+@pytest.mark.parametrize("to_data", [True, False], ids=["to data", "to t = 0.05"])
+def test_halving_the_step_divides_the_error_by_2_to_the_order(order, sampler, schedule, to_data, monkeypatch):
+    grids = [log_snr_grid(schedule, n) if to_data else time_grid(n, end=0.05) for n in (40, 80, 160)]
+    measure = moment_errors if sampler in DRAWING else errors_of
+    errors = measure(sampler, schedule, grids, *[monkeypatch] * (sampler in DRAWING))
+    assert errors[-1] < (0.02 if order == 1 else 1e-3)
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert 2 ** (order - 0.25) < coarse / fine < 2 ** (order + 0.25)
+
+
+def test_at_the_data_a_table_spoils_the_order_of_equal_steps():
+    """There sigma is the root of t: the last step is too long. Steps that shrink towards the data mend it."""
+    for grid, better, worse in (time_grid, 2.2, 1.8), (quadratic_grid, 4.5, 3.5):
+        coarse, fine = errors_of(heun, scaled_linear, [grid(80), grid(160)])
+        assert worse < coarse / fine < better
+
+
+@SAMPLERS
+def test_as_many_steps_as_the_table_has(sampler, monkeypatch):
+    measure = moment_errors if sampler in DRAWING else errors_of
+    error, = measure(sampler, linear, [time_grid(1000)], *[monkeypatch] * (sampler in DRAWING))
+    assert error < 5e-3
+
+
+@FOLLOWING
+@SCHEDULES
+def test_a_sampler_can_start_in_the_middle(schedule, sampler):
+    x = random(1000)
+    found = last(sampler(gaussian(schedule), schedule, x, time_grid(200, start=0.6)))
+    assert_close(found, end_of_the_flow(schedule, x, 0.6), rtol=0, atol=0.02)
+
+
+@FOLLOWING
+@SCHEDULES
+def test_when_the_denoiser_knows_the_data_every_step_stays_on_the_path(schedule, sampler):
+    data, noise = random(50).double(), random(50, seed=1).double()
+    ts = time_grid(6).double()
+    start = add_noise(schedule, data, noise, ts[0])
+    for step in sampler(lambda x, t: data, schedule, start, ts):
+        assert_close(step.x, add_noise(schedule, data, noise, step.t), rtol=0, atol=1e-6)
 
 
 # ddim
 
-@SCHEDULES
-def test_halving_ddims_step_halves_its_error(schedule):
-    noise = random(1000)
-    exact = end_of_the_flow(schedule, noise)
-    errors = [(last(ddim(gaussian(schedule), schedule, noise, time_grid(n))) - exact).abs().mean()
-              for n in (20, 40, 80, 160)]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
-        assert 1.8 < coarse / fine < 2.2
-    thousand = last(ddim(gaussian(schedule), schedule, noise, time_grid(1000)))
-    assert (thousand - exact).abs().max() < 0.02
-
-
-@SCHEDULES
-def test_ddim_can_start_in_the_middle(schedule):
-    x = random(1000)
-    found = last(ddim(gaussian(schedule), schedule, x, time_grid(200, start=0.6)))
-    assert_close(found, end_of_the_flow(schedule, x, 0.6), rtol=0, atol=0.02)
-
-
-def test_on_the_flow_schedule_ddim_is_euler():
-    x, ts, denoise = random(100), time_grid(7), gaussian(flow)
-    steps = ddim(denoise, flow, x, ts)
+@pytest.mark.parametrize("sampler", [ddim, euler])
+def test_on_the_flow_schedule_ddim_is_euler(sampler):
+    x, ts, denoise = random(100).double(), time_grid(7).double(), gaussian(flow)
+    steps = sampler(denoise, flow, x, ts)
     for t, s in zip(ts[:-1], ts[1:], strict=True):
         velocity = (x - denoise(x, t)) / t          # noise - data
         x = x + (s - t) * velocity
-        assert_close(next(steps).x, x, rtol=0, atol=1e-6)
+        assert_close(next(steps).x, x, rtol=0, atol=1e-14)
+
+
+# euler, heun, dpmpp_2m in the forms of their papers
+
+@pytest.mark.parametrize("schedule", [cosine, linear, scaled_linear], ids="cosine linear scaled".split())
+def test_euler_is_k_diffusions(schedule):
+    """y' = y + (y - x0) / s (s' - s), with y = x / alpha and s = sigma / alpha."""
+    x, ts, denoise = random(100).double(), time_grid(7, start=0.98).double(), gaussian(schedule)
+    s = schedule.sigma(ts) / schedule.alpha(ts)
+    y, steps = x / schedule.alpha(ts[0]), euler(denoise, schedule, x, ts)
+    for i, step in enumerate(steps):
+        y = y + (y - denoise(schedule.alpha(ts[i]) * y, ts[i])) / s[i] * (s[i + 1] - s[i])
+        assert_close(step.x / schedule.alpha(step.t), y, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", [flow, Schedule(torch.ones_like, lambda t: 80 * t**2)],
+                         ids=["flow", "Karras"])
+def test_heun_is_the_textbooks(schedule):
+    """On the straight path in t with velocity noise - data; with alpha = 1 Karras et al.'s algorithm 1."""
+    ts, denoise = time_grid(7).double(), gaussian(schedule)
+    x, u = schedule.sigma(ts[0]) * random(100).double(), schedule.sigma(ts)
+
+    def slope(x, i):        # dx / d sigma, sigma being t on the straight path
+        x0 = denoise(x, ts[i])
+        return (x - schedule.alpha(ts[i]) * x0) / u[i] - (x0 if schedule is flow else 0)
+
+    for i, step in enumerate(heun(denoise, schedule, x, ts)):
+        first = slope(x, i)
+        end = x + (u[i + 1] - u[i]) * first
+        x = end if i == 6 else x + (u[i + 1] - u[i]) * (first + slope(end, i + 1)) / 2
+        assert_close(step.x, x, rtol=1e-12, atol=1e-12)
+
+
+@SCHEDULES
+def test_dpmpp_2m_is_the_papers(schedule):
+    """x' = sigma' / sigma x - alpha' (e^-h - 1) D,  D = (1 + 1 / 2r) x0 - 1 / 2r x0_before (algorithm 2)."""
+    ts = time_grid(9, start=0.98, end=0.02).double()
+    x, lam, before = random(100).double(), (schedule.alpha(ts) / schedule.sigma(ts)).log(), None
+    for i, step in enumerate(dpmpp_2m(gaussian(schedule), schedule, x, ts)):
+        x0, h = gaussian(schedule)(x, ts[i]), lam[i + 1] - lam[i]
+        ahead = x0
+        if i > 0:
+            r = (lam[i] - lam[i - 1]) / h
+            ahead = (1 + 1 / (2 * r)) * x0 - 1 / (2 * r) * before
+        x = (schedule.sigma(ts[i + 1]) / schedule.sigma(ts[i]) * x
+             - schedule.alpha(ts[i + 1]) * (torch.exp(-h) - 1) * ahead)
+        before = x0
+        assert_close(step.x, x, rtol=1e-10, atol=1e-10)
 
 
 # ddpm
@@ -122,12 +252,6 @@ def test_a_step_with_the_true_x0_keeps_the_marginals(schedule, eta):
         assert_close(x.std(), schedule.sigma(ts[1]), rtol=5 / (2 * n) ** 0.5, atol=0)
 
 
-def test_thousand_ddpm_steps():
-    noise = torch.randn(10_000, generator=generator(1))
-    x = last(ddpm(gaussian(linear), linear, noise, time_grid(1000), generator()))
-    assert abs(x.mean() - MEAN) < 0.02 and abs(x.std() - STD) < 0.015
-
-
 @SCHEDULES
 def test_ddim_with_eta_1_is_ddpm(schedule):
     noise, ts = random(2, 3, 4, 4), time_grid(20)
@@ -140,7 +264,8 @@ def test_ddim_with_eta_1_is_ddpm(schedule):
 def test_samples_depend_on_the_generator_alone():
     noise, ts = random(100), time_grid(10)
     args = gaussian(cosine), cosine, noise, ts
-    for draw in (lambda seed: ddpm(*args, generator(seed))), (lambda seed: ddim(*args, 0.5, generator(seed))):
+    for draw in (lambda seed: ddpm(*args, generator(seed)), lambda seed: ddim(*args, 0.5, generator(seed)),
+                 lambda seed: dpmpp_2m_sde(*args, generator(seed))):
         a, b, c = (last(draw(seed)) for seed in (0, 0, 1))
         assert torch.equal(a, b) and not torch.equal(a, c)
     assert torch.equal(last(ddim(*args)), last(ddim(*args)))        # eta 0 draws nothing
@@ -159,10 +284,13 @@ def eps_network(alpha_bar, seed=0):
     return eps
 
 
-def compare(theirs, schedule, sampler, end, **extra):
-    """Both samplers on the same network and noise agree after every one of 50 steps; returns our grid."""
-    theirs.set_timesteps(50)
+def compare(theirs, schedule, sampler, end, scaled=False, n=50, **extra):
+    """Both samplers on the same network and noise agree after every one of n steps; returns our grid.
+
+    scaled: their sample is x / alpha.
+    """
     theirs.alphas_cumprod = (1 - theirs.betas.double()).cumprod(0)     # in float32 1 - alpha_bar loses digits
+    theirs.set_timesteps(n)
     eps, x = eps_network(theirs.alphas_cumprod), random(2, 3, 8, 8)
     ts = torch.tensor([(i + 1) / 1000 for i in theirs.timesteps.tolist()] + [end])
 
@@ -171,11 +299,13 @@ def compare(theirs, schedule, sampler, end, **extra):
         return to_x0("eps", prediction, x, schedule.alpha(t), schedule.sigma(t))
 
     g = generator()
-    found = list(sampler(denoise, schedule, x, ts, generator=generator()))
+    found = list(sampler(denoise, schedule, x, ts, generator()))
     assert found[-1].x.std() > 0.1
-    for i, step in zip(theirs.timesteps, found, strict=True):
-        x = theirs.step(eps(x, i.item()), i, x, generator=g, **extra).prev_sample
-        assert_close(step.x, x, rtol=0, atol=1e-5)
+    unit = schedule.alpha(ts) if scaled else torch.ones(n + 1)
+    x = x / unit[0]
+    for k, (i, step) in enumerate(zip(theirs.timesteps, found, strict=True)):
+        x = theirs.step(eps(x * unit[k], int(i)), i, x, generator=g, **extra).prev_sample
+        assert_close(step.x, x * unit[k + 1], rtol=0, atol=1e-5)
     return ts
 
 
@@ -189,7 +319,7 @@ SPACING = pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_ddim_equals_diffusers(spacing, eta):
     reference = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
     theirs = reference.DDIMScheduler(**LINEAR, timestep_spacing=spacing, set_alpha_to_one=True)
-    ts = compare(theirs, linear, lambda *a, generator: ddim(*a, eta, generator), end=0.0, eta=eta)
+    ts = compare(theirs, linear, lambda *a: ddim(*a[:4], eta, a[4]), end=0.0, eta=eta)
     if spacing == "trailing":       # diffusers' name for our grid
         assert_close(ts, time_grid(50))
 
@@ -197,7 +327,8 @@ def test_ddim_equals_diffusers(spacing, eta):
 def test_ddim_equals_diffusers_in_stable_diffusions_settings():
     reference = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
     theirs = reference.DDIMScheduler(**SD, timestep_spacing="leading", set_alpha_to_one=False, steps_offset=1)
-    compare(theirs, scaled_linear, ddim, end=0.001)     # its last step ends at alpha_bar[0], not at the data
+    # its last step ends at alpha_bar[0], not at the data
+    compare(theirs, scaled_linear, lambda *a: ddim(*a[:4]), end=0.001)
     assert theirs.timesteps[[0, 1, -2, -1]].tolist() == [981, 961, 21, 1]
 
 
@@ -205,3 +336,56 @@ def test_ddim_equals_diffusers_in_stable_diffusions_settings():
 def test_ddpm_equals_diffusers(spacing):
     reference = pytest.importorskip("diffusers.schedulers.scheduling_ddpm")
     compare(reference.DDPMScheduler(**LINEAR, timestep_spacing=spacing), linear, ddpm, end=0.0)
+
+
+@SPACING
+def test_euler_equals_diffusers(spacing):
+    reference = pytest.importorskip("diffusers.schedulers.scheduling_euler_discrete")
+    theirs = reference.EulerDiscreteScheduler(**{k: v for k, v in SD.items() if k != "clip_sample"},
+                                              timestep_spacing=spacing)
+    compare(theirs, scaled_linear, lambda *a: euler(*a[:4]), end=0.0, scaled=True)
+
+
+@pytest.mark.parametrize("n", [1, 8, 20, 50])
+@pytest.mark.parametrize("drawn", [False, True], ids=["ode", "sde"])
+def test_dpmpp_2m_equals_diffusers(n, drawn):
+    """Its defaults: 20 steps are 999, 949, ..., 50, second order, but for the first and the last."""
+    reference = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_multistep")
+    theirs = reference.DPMSolverMultistepScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", solver_order=2,
+        algorithm_type="sde-dpmsolver++" if drawn else "dpmsolver++")
+    ours = dpmpp_2m_sde if drawn else lambda *a: dpmpp_2m(*a[:4])
+    ts = compare(theirs, scaled_linear, ours, end=0.0, n=n)
+    assert n != 20 or theirs.timesteps[[0, 1, -1]].tolist() == [999, 949, 50] and ts[-1] == 0
+
+
+def velocity(x, t):
+    """What is exact for data ~ N(0, 1), plus a little of what it is not."""
+    return (2 * t - 1) / ((1 - t) ** 2 + t**2) * x + 0.1 * torch.tanh(3 * x + t)
+
+
+@pytest.mark.parametrize("by", [1.0, 3.0])
+@pytest.mark.parametrize("sampler", [euler, ddim])
+def test_euler_on_straight_paths_equals_diffusers(by, sampler):
+    reference = pytest.importorskip("diffusers.schedulers.scheduling_flow_match_euler_discrete")
+    theirs = reference.FlowMatchEulerDiscreteScheduler(shift=by)
+    theirs.set_timesteps(sigmas=time_grid(20)[:-1].tolist())
+    ts = shift(time_grid(20), by)
+    assert_close(theirs.sigmas, ts)
+    x = random(2, 3, 8, 8)
+    steps = sampler(lambda x, t: to_x0("flow", velocity(x, t), x, 1 - t, t), flow, x, ts)
+    for t, step in zip(theirs.timesteps, steps, strict=True):
+        x = theirs.step(velocity(x, t / 1000), t, x).prev_sample
+        assert_close(step.x, x, rtol=0, atol=1e-5)
+
+
+def test_dpmpp_2m_on_straight_paths_equals_diffusers():
+    reference = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_multistep")
+    theirs = reference.DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    theirs.set_timesteps(20)
+    x, ts = random(2, 3, 8, 8), theirs.sigmas
+    steps = dpmpp_2m(lambda x, t: to_x0("flow", velocity(x, t), x, 1 - t, t), flow, x, ts)
+    for t, i, step in zip(ts, theirs.timesteps, steps, strict=False):
+        x = theirs.step(velocity(x, t), i, x).prev_sample
+        assert_close(step.x, x, rtol=0, atol=1e-5)
+    assert step.i == 19

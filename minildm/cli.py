@@ -96,7 +96,7 @@ class Sample:
     num: int = 100  # pictures, 1 to 10000, when no labels are given
     steps: int | None = None  # of the sampler, 1 to 1000; by default the model's own
     guidance_scale: float | None = None  # 1 is off; by default the model's own
-    sampler: Literal["ddim", "ddpm"] = "ddim"
+    sampler: Literal["ddim", "ddpm", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde"] = "ddim"
     seed: int = 0
     out: Path = Path("samples.png")
 

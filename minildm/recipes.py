@@ -60,7 +60,7 @@ RECIPES = {
         VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=2200, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
         DiTConfig(16, 16, dim=192, depth=8, heads=6, patch=2),
-        TrainConfig(steps=4500, batch_size=64, lr=1.5e-3, warmup=100, ema=0.995), kl_weight=1e-4,
+        TrainConfig(steps=3600, batch_size=64, lr=1.5e-3, warmup=100, ema=0.995), kl_weight=1e-4,
         schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
         num_inference_steps=20, mirror=True),
     "gpu": Recipe(  # minutes on one GPU

@@ -223,7 +223,11 @@ def from_dict(kind, values: dict):
             return tuple(given)
         if not isinstance(given, dict):
             return given
-        return from_dict(next(k for k in get_args(kinds) or [kinds] if given.keys() <= names(k)), given)
+        fitting = [k for k in get_args(kinds) or [kinds] if given.keys() <= names(k)]
+        if not fitting:
+            raise MinildmError(f"no configuration has these numbers: {', '.join(given)}", kind.__name__,
+                               "it was saved by another version: train it again")
+        return from_dict(fitting[0], given)
 
     def names(kind):
         return {f.name for f in fields(kind)}

@@ -1,14 +1,14 @@
 """The pipeline: labels to pictures, the same picture whatever the batch, saved and loaded as it was."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from test_recipes import pictures
 
-from minildm import MinildmError
+from minildm import MinildmError, pipeline
 from minildm.pipeline import LatentDiffusion, padded
-from minildm.recipes import RECIPES, build, for_data
+from minildm.recipes import RECIPES, Recipe, build, for_data, from_dict
 from minildm.samplers import ddpm
 
 
@@ -67,3 +67,28 @@ def test_a_recipe_from_disk_builds_the_schedule_it_names(pipe, tmp_path):
     again = LatentDiffusion.load(tmp_path / "model").denoiser
     assert again.prediction_type == "v"
     assert again.schedule.alpha(torch.tensor(0.5)).item() == pytest.approx(0.5**0.5)
+
+
+def test_mirror_images_are_learned_as_well(monkeypatch):
+    seen = []
+
+    def look(denoiser, latents, labels, *rest):
+        seen.append((latents[0], labels))
+        return {}
+
+    monkeypatch.setattr(pipeline, "train_denoiser", look)
+    data, smoke = pictures(channels=3), RECIPES["smoke"]
+    quick = replace(smoke, vae_training=replace(smoke.vae_training, steps=1))
+    for mirror in (False, True):
+        pipe, *_ = pipeline.train(replace(quick, mirror=mirror), data, bar=False)
+    (plain, labels), (both, twice) = seen
+    assert torch.equal(both[:64], plain) and torch.equal(twice, labels.repeat(2)) and len(both) == 128
+    mirrored = pipe.vae.encode(data.images[:4].flip(-1).float() / 127.5 - 1).mean
+    assert torch.allclose(both[64:68], pipe.vae.normalise(mirrored), atol=1e-4)
+
+
+def test_a_configuration_of_another_version_is_refused(pipe):
+    values = asdict(pipe.recipe)
+    values["network"]["wings"] = 2
+    with pytest.raises(MinildmError, match="wings"):
+        from_dict(Recipe, values)

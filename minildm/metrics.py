@@ -110,6 +110,21 @@ def precision_recall(real, fake, k: int = 3) -> tuple[float, float]:
     return torch.cat(inside).double().mean().item(), covered.double().mean().item()
 
 
+def coverage(real, fake, k: int = 3) -> float:
+    """The part of real (N, D) that has one of fake (M, D) as near as its k-th nearest real neighbour.
+
+    Naeem et al. 2020, eq. 8 (arXiv:2002.09797). It trusts no ball about a fake, as recall does; strays have
+    wide ones.
+    """
+    if len(real) <= k or not len(fake):
+        raise MinildmError(f"{len(real)} and {len(fake)} images", "coverage", f"pass {k + 1} real or more")
+    centre = real.double().mean(dim=0)
+    real, fake = real.double() - centre, fake.double() - centre
+    reach = torch.cat([d.topk(k + 1, largest=False).values[:, -1] for d in _squared_distances(real, real)])
+    near = torch.cat([d.amin(dim=1) for d in _squared_distances(real, fake)])
+    return (near <= reach + 1e-12 * real.square().sum(dim=1).max()).double().mean().item()
+
+
 def _squared_distances(a, b):
     """|x - y|^2 = |x|^2 + |y|^2 - 2 x y of all rows, as blocks (1000, M): one matrix product each."""
     own = b.square().sum(dim=1)

@@ -13,6 +13,7 @@ from minildm import MinildmError
 from minildm.evaluation import in_batches
 from minildm.metrics import (
     check_range,
+    coverage,
     diversity,
     frechet_distance,
     kernel_distance,
@@ -189,6 +190,22 @@ def test_copies_lie_within_manifolds_of_no_size():
     repeated = points[:40].repeat_interleave(8, dim=0)
     assert precision_recall(repeated, points[:40].repeat(8, 1)) == (1, 1)
     assert precision_recall(repeated, repeated + 1e-3) == (0, 0)
+    assert coverage(repeated, points[:40]) == 1 and coverage(repeated, points[:40] + 1e-3) == 0
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_coverage_equals_brute_force_and_strays_do_not_buy_it(k):
+    real, fake = randn(60, 3), randn(40, 3, seed=1) * 0.7 + 0.9
+    reach = [sorted(math.dist(r, other) for other in real.tolist())[k] for r in real.tolist()]
+    nearest = [min(math.dist(r, f) for f in fake.tolist()) for r in real.tolist()]
+    inside = [d <= r for d, r in zip(nearest, reach, strict=True)]
+    assert 0.1 < np.mean(inside) < 0.9 and coverage(real, fake, k) == pytest.approx(np.mean(inside))
+    assert coverage(real, real) == 1 and coverage(real, real + 100) == 0
+    with_strays = torch.cat([fake, 9 * randn(12, 3, seed=2)])
+    assert precision_recall(real, with_strays, k)[1] > precision_recall(real, fake, k)[1] + 0.04
+    assert coverage(real, with_strays, k) == coverage(real, fake, k)
+    with pytest.raises(MinildmError, match="or more"):
+        coverage(real[:k], fake, k)
 
 
 # ---- diversity inside a class

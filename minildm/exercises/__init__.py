@@ -10,3 +10,4 @@ from minildm.exercises.lesson_01 import *  # noqa: F403
 from minildm.exercises.lesson_03 import *  # noqa: F403
 from minildm.exercises.lesson_04 import *  # noqa: F403
 from minildm.exercises.lesson_05 import *  # noqa: F403
+from minildm.exercises.lesson_14 import *  # noqa: F403

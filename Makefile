@@ -1,9 +1,6 @@
 # From a fresh clone: `make demo` draws digits, `make test` runs every test. Needs Python 3.11 or newer.
 # Everything is installed into .venv in this folder.   make PYTHON=/path/to/python3.12 demo   chooses the Python.
 
-# Threads that wait don't spin: with other work on the cores small steps are 5 times faster.
-export OMP_WAIT_POLICY ?= passive
-
 BIN := .venv/bin
 READY := .venv/.ready
 

@@ -53,9 +53,10 @@ RECIPES = {
         VAEConfig(1, 4, (32, 32), blocks=0, attention=False, groups=0, patch=2),
         TrainConfig(steps=1700, batch_size=32, lr=6e-3, warmup=100, decay="cosine", ema=0.98),
         DiTConfig(4, 4, dim=128, depth=6, heads=4, patch=2),
-        TrainConfig(steps=2000, batch_size=64, lr=2e-3, ema=0.99), kl_weight=7e-4,
-        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=1.9,
-        num_inference_steps=20),
+        TrainConfig(steps=1750, batch_size=64, lr=2e-3, ema=0.99), kl_weight=7e-4,
+        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=2.2,
+        num_inference_steps=20, measured="seed 0: 30.4 dB, label accuracy 0.994, FD 2.4 x floor, precision "
+        "0.93, recall 0.73; training 5.7 minutes, all 6.7, on 2 cores of an AMD EPYC with AVX2"),
     "cpu-colour": Recipe(  # half an hour on 2 cores
         VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=2200, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),

@@ -68,7 +68,9 @@ class Denoiser(nn.Module):
         return to_x0(self.prediction_type, prediction, x, self.schedule.alpha(at), self.schedule.sigma(at))
 
     def loss(self, data, context=None, generator=None, drop: float = 0.1):
-        """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14): dict(loss).
+        """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14).
+
+        dict(loss, unexplained, data_std): the loss, its share of what saying 0 would cost, the data's scale.
 
         `drop` is the share of labels replaced by the null class, for guidance (Ho & Salimans 2022, alg. 1).
         """
@@ -84,4 +86,5 @@ class Denoiser(nn.Module):
         at = expand(t, data)
         wanted = target(self.prediction_type, data, noise, self.schedule.alpha(at), self.schedule.sigma(at))
         prediction = self.predict(add_noise(self.schedule, data, noise, t), t, context)
-        return {"loss": (prediction - wanted).square().mean()}
+        loss = (prediction - wanted).square().mean()
+        return {"loss": loss, "unexplained": loss.detach() / wanted.square().mean(), "data_std": data.std()}

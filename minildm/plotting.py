@@ -17,7 +17,8 @@ from minildm import MinildmError
 from minildm.schedules import log_snr
 
 DPI = 80
-ASIDE = {"step", "lr", "grad_norm", "seconds", "accuracy"}   # logged with the losses, on other scales
+# logged with the losses, on other scales
+ASIDE = {"step", "lr", "grad_norm", "seconds", "accuracy", "unexplained", "data_std"}
 
 
 def _figure(width: float, height: float, path):

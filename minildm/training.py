@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minildm import MinildmError, checkpoint
+from minildm import MinildmError, checkpoint, health
 from minildm.ema import EMA, copy, tensors_of, under
 
 
@@ -99,6 +99,8 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
           bar: bool = True, identity: dict | None = None) -> Iterator[Step]:
     """Train with AdamW, yielding a `Step` after each step; `bar=False` prints nothing.
 
+    A run whose numbers leave the bands of healthy ones (`health`) is told so, once a band.
+
     `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are logged. If it
     has an argument `step`, it also gets i. A batch is each tensor of `data` at this step's indices.
     A ModuleDict is a model of parts: each moves by the gradient of the loss of its own name alone, all at
@@ -127,7 +129,7 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
                 run.restore(folder, identity)
                 checkpoint.prune(run_dir)               # what a crash may have left
             log = stack.enter_context(_open_log(run_dir, run.i))
-        begun = saved = run.i
+        begun, saved, watch = run.i, run.i, health.Watch()
         progress = stack.enter_context(tqdm(total=config.steps, initial=begun, leave=False,
                                             disable=not bar or "CI" in os.environ))
         try:
@@ -149,6 +151,8 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
                     left = round((config.steps - run.i) * each)
                     tqdm.write(f"step {run.i}/{config.steps}: {1 / each:.1f} steps/s, "
                                f"done in about {left // 60} min {left % 60} s")
+                for left in watch(step.row()) if bar else ():
+                    tqdm.write(f"step {run.i}: {health.describe(*left)}")
                 yield step
         except (KeyboardInterrupt, GeneratorExit):      # GeneratorExit: the caller left the loop early
             if log and run.whole and run.i > saved:

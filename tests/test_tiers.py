@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minildm"
 TIERS = ["layers schedules tokenizer checkpoint sources metrics",
          "unet dit vae losses text ema",
-         "denoiser samplers guidance editing control",
+         "denoiser samplers guidance editing control health",
          "data training evaluation plotting",
          "recipes pretrained",
          "pipeline",

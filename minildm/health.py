@@ -1,0 +1,80 @@
+"""The bands that healthy runs stay in: what it means when a logged number leaves its own, and what cures it.
+
+Half of what goes wrong raises no error: the loss falls, and the pictures are noise. The bands are wide: the
+package's own runs on MNIST and CIFAR-10 stay inside them from the first step to the last.
+"""
+
+from collections import deque
+from math import inf
+from typing import NamedTuple
+
+WINDOW = 50     # values: one bad batch is no illness
+
+
+class Band(NamedTuple):
+    """The mean of a metric's last WINDOW values lies between low and high, once `after` values are known."""
+
+    metric: str
+    after: int
+    low: float
+    high: float
+    means: str      # when it does not
+    cure: str
+
+
+BANDS = (
+    Band("data_std", 10, 0.3, 1.7, "the schedule's noise, of size 1, drowns this data or hardly scratches it",
+         "vae.fit_latent_stats(images), train on vae.normalise(z), decode vae.denormalise(z)"),
+    Band("unexplained", 300, 0, 0.9, "the denoiser answers nearly what it would without looking, nothing",
+         "overfit one batch; look at lr, at t, at what the target is"),
+    Band("kl", 200, 0.1, inf, "posterior collapse: latents say nothing, every copy is the average picture",
+         "lower kl_weight; compare means with means, not with sums"),
+    Band("kl", 200, 0, 30, "the latents are points far apart: an autoencoder, with any size of latent",
+         "raise kl_weight"),
+    Band("l1", 400, 0, 0.13, "copies are far from the pictures", "lower kl_weight, adversarial_weight or lr"),
+    Band("real", 150, 0, 0.98, "the critic knows nearly every real patch: it teaches no more",
+         "start it later (adversarial_start), with the adaptive weight; a smaller critic"),
+    Band("fake", 150, 0, 0.98, "the critic knows nearly every copy's patch: it teaches no more",
+         "start it later (adversarial_start), with the adaptive weight; a smaller critic"),
+    Band("critic", 150, 0.15, 1.5, "the critic is sure of itself, or sure and wrong: 1 is when it can't tell",
+         "start it later (adversarial_start), with the adaptive weight; a smaller critic"),
+    Band("grad_norm", 100, 1e-4, 20, "clipping alone sets the pace, or nothing moves",
+         "means in the loss, not sums; look for a detached tensor"),
+)
+
+
+class Watch:
+    """Called with each step's numbers by name, returns the bands that these leave, each the first time only.
+
+    A value of exactly 0 is of a part that has not begun, a critic before its start: it does not count.
+    """
+
+    def __init__(self, bands=BANDS):
+        self.bands, self.seen, self.last, self.left = bands, {}, {}, set()
+
+    def __call__(self, row: dict[str, float]) -> list[tuple[Band, float]]:
+        for name, value in row.items():
+            if value:
+                self.seen[name] = self.seen.get(name, 0) + 1
+                self.last.setdefault(name, deque(maxlen=WINDOW)).append(value)
+        news = []
+        for band in self.bands:
+            if row.get(band.metric) and band not in self.left and self.seen[band.metric] >= band.after:
+                mean = sum(self.last[band.metric]) / len(self.last[band.metric])
+                if not band.low <= mean <= band.high:
+                    self.left.add(band)
+                    news.append((band, mean))
+        return news
+
+
+def check(history: dict[str, list[float]]) -> list[tuple[Band, float]]:
+    """The bands that a whole run left, with the mean when it did; history as `fit` or `read_metrics` give."""
+    watch = Watch()
+    rows = zip(*history.values(), strict=True)
+    return [new for row in rows for new in watch(dict(zip(history, row, strict=True)))]
+
+
+def describe(band: Band, mean: float) -> str:
+    """A warning in two lines."""
+    return (f"{band.metric} is {mean:.3g}, healthy runs have {band.low:g} to {band.high:g}: {band.means}\n"
+            f"  fix: {band.cure}")

@@ -7,6 +7,7 @@ under its stub, and the same call is the graded test.
 
 from minildm.exercises.lesson_00 import *  # noqa: F403
 from minildm.exercises.lesson_01 import *  # noqa: F403
+from minildm.exercises.lesson_02 import *  # noqa: F403
 from minildm.exercises.lesson_03 import *  # noqa: F403
 from minildm.exercises.lesson_04 import *  # noqa: F403
 from minildm.exercises.lesson_05 import *  # noqa: F403

@@ -4,8 +4,17 @@ From x = alpha data + sigma noise, knowing any one of these gives the other two:
   eps   noise                         Ho et al. 2020, eq. 14
   x0    data                          Ho et al. 2020, 3.2
   v     alpha noise - sigma data      Salimans & Ho 2022, appendix D
-  flow  noise - data                  Liu et al. 2022, eq. 1
+  flow  noise - data                  Liu et al. 2022, eq. 1, with time turned round
 So samplers, guidance and editing never ask which one it was: they see the expected clean data, x0.
+
+Others turn time or signs round. With t ours, from 0 (data) to 1 (noise):
+  who                         their time             their x                         their target
+  Lipman et al. 2022          s = 1 - t              (1 - s) noise + s data          data - noise = -flow
+  Liu et al. 2022             s = 1 - t              (1 - s) noise + s data          data - noise = -flow
+  Esser et al. 2024 (SD3)     s = t                  (1 - s) data + s noise          noise - data = flow
+  Albergo & Vanden-Eijnden    s = 1 - t, `cosine`    cos noise + sin data, pi s / 2  dx / ds = -pi / 2 v
+  Ho et al. 2020              i = T t - 1, a table   x                               noise = eps
+  Karras et al. 2022          u = sigma / alpha      x / alpha = data + u noise      data = x0
 """
 
 import torch

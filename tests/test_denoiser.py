@@ -6,7 +6,8 @@ from test_layers import random
 from torch import nn
 from torch.testing import assert_close
 
-from minildm.denoiser import PREDICTION_TYPES, Denoiser, logit_normal, uniform
+import minildm.denoiser
+from minildm.denoiser import PREDICTION_TYPES, Denoiser, logit_normal, target, to_x0, uniform
 from minildm.schedules import add_noise, cosine, expand, flow, linear
 from minildm.unet import UNet, UNetConfig
 
@@ -115,6 +116,95 @@ def test_loss_depends_on_the_generator_alone():
     denoiser = Denoiser(Constant(), cosine)
     a, b, c = (denoiser.loss(data, generator=generator(seed))["loss"] for seed in (0, 0, 1))
     assert a == b != c
+
+
+# conversions: line by line of the table in denoiser's docstring, in float64
+
+T, PI = 1000, torch.pi
+LINES = {       # who: schedule, their time, their x from (s, data, noise), their target, ours from theirs
+    "Lipman et al. 2022": (
+        flow, lambda t: 1 - t, lambda s, d, n: (1 - s) * n + s * d, lambda s, d, n: d - n, ("flow", -1)),
+    "Liu et al. 2022": (
+        flow, lambda t: 1 - t, lambda s, d, n: (1 - s) * n + s * d, lambda s, d, n: d - n, ("flow", -1)),
+    "Esser et al. 2024": (
+        flow, lambda t: t, lambda s, d, n: (1 - s) * d + s * n, lambda s, d, n: n - d, ("flow", 1)),
+    "Albergo & Vanden-Eijnden": (
+        cosine, lambda t: 1 - t, lambda s, d, n: torch.cos(PI / 2 * s) * n + torch.sin(PI / 2 * s) * d,
+        lambda s, d, n: PI / 2 * (torch.cos(PI / 2 * s) * d - torch.sin(PI / 2 * s) * n), ("v", -2 / PI)),
+    "Ho et al. 2020": (
+        linear, lambda t: T * t - 1, lambda i, d, n: bar(i).sqrt() * d + (1 - bar(i)).sqrt() * n,
+        lambda i, d, n: n, ("eps", 1)),
+    "Karras et al. 2022": (
+        cosine, lambda t: cosine.sigma(t) / cosine.alpha(t), lambda u, d, n: d + u * n, lambda u, d, n: d,
+        ("x0", 1)),
+}
+
+
+def bar(i):
+    return (1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64)).cumprod(0)[i.round().long()]
+
+
+@pytest.mark.parametrize("who", LINES)
+def test_line_of_the_conversion_table(who):
+    schedule, time, their_x, their_target, (kind, factor) = LINES[who]
+    data, noise = random(50).double(), random(50, seed=1).double()
+    for t in torch.tensor([0.001, 0.25, 0.9], dtype=torch.float64):
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        unit = alpha if who == "Karras et al. 2022" else 1
+        x = unit * their_x(time(t), data, noise)
+        assert_close(x, add_noise(schedule, data, noise, t), rtol=0, atol=1e-6)
+        ours = factor * their_target(time(t), data, noise)
+        assert_close(ours, target(kind, data, noise, alpha, sigma), rtol=0, atol=1e-12)
+        assert_close(to_x0(kind, ours, x, alpha, sigma), data, rtol=0, atol=1e-6)
+    assert f"\n  {who} " in minildm.denoiser.__doc__
+
+
+@pytest.mark.parametrize("who", [who for who in LINES if who[:2] not in ("Ho", "Ka")])
+def test_their_velocity_is_how_x_changes_with_their_time(who):
+    _, time, their_x, their_target, _ = LINES[who]
+    data, noise, s = random(50).double(), random(50, seed=1).double(), torch.tensor(0.3, dtype=torch.float64)
+    change = (their_x(s + 1e-5, data, noise) - their_x(s - 1e-5, data, noise)) / 2e-5
+    assert_close(change, their_target(s, data, noise), rtol=0, atol=1e-8)
+
+
+# flow matching: what a network learns of noise - data is its mean over all that could have led to x
+
+M, S = 0.7, 0.5         # data ~ N(M, S^2)
+
+
+def marginal_velocity(x, t):
+    """E[noise - data | x_t = x] in closed form: noise and data are jointly Gaussian with x."""
+    slope = (t - (1 - t) * S**2) / ((1 - t) ** 2 * S**2 + t**2)
+    return -M + slope * (x - (1 - t) * M)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.95])
+def test_marginal_velocity_of_a_gaussian_is_what_least_squares_finds(t):
+    n = 100_000
+    data, noise = M + S * random(n), random(n, seed=1)
+    x = add_noise(flow, data, noise, t)
+    wanted = target("flow", data, noise, 1 - t, t)
+    line = torch.linalg.lstsq(torch.stack([torch.ones(n), x], 1), wanted[:, None]).solution
+    for x in -1.0, 0.0, 1.0:
+        assert_close((line[0] + line[1] * x).item(), marginal_velocity(x, t), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.95])
+def test_marginal_velocity_of_a_gaussian_moves_it_as_it_moves(t):
+    z = random(50).double()                 # each x_t stays z standard deviations from the mean
+
+    def path(t):
+        return (1 - t) * M + ((1 - t) ** 2 * S**2 + t**2) ** 0.5 * z
+
+    change = (path(t + 1e-5) - path(t - 1e-5)) / 2e-5
+    assert_close(marginal_velocity(path(t), t), change, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.95])
+def test_a_network_that_says_the_marginal_velocity_makes_the_mean_of_the_data(t):
+    x = random(50, 1)
+    found = Denoiser(lambda x, t, context: marginal_velocity(x, t), flow, "flow")(x, t)
+    assert_close(found, M + (1 - t) * S**2 / ((1 - t) ** 2 * S**2 + t**2) * (x - (1 - t) * M))
 
 
 # time samplers

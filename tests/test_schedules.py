@@ -8,7 +8,22 @@ import torch
 from torch.testing import assert_close
 
 from minildm import schedules
-from minildm.schedules import add_noise, cosine, expand, flow, linear, log_snr, scaled_linear, snr, time_grid
+from minildm.schedules import (
+    add_noise,
+    at_ratio,
+    cosine,
+    expand,
+    flow,
+    karras_grid,
+    linear,
+    log_snr,
+    log_snr_grid,
+    quadratic_grid,
+    scaled_linear,
+    shift,
+    snr,
+    time_grid,
+)
 
 ALL = pytest.mark.parametrize("schedule", [cosine, linear, scaled_linear, flow],
                               ids=["cosine", "linear", "scaled_linear", "flow"])
@@ -115,3 +130,69 @@ def test_time_grid():
     assert time_grid(1).tolist() == [1, 0] and len(time_grid(1000)) == 1001
     with pytest.raises(Exception, match="at least 1"):
         time_grid(0)
+
+
+# grids: each goes from 1 to 0 in n steps
+
+GRIDS = pytest.mark.parametrize("grid", [
+    lambda schedule, n: time_grid(n), lambda schedule, n: quadratic_grid(n), log_snr_grid, karras_grid,
+    lambda schedule, n: shift(time_grid(n))], ids=["uniform", "quadratic", "log-SNR", "Karras", "shift"])
+
+
+@GRIDS
+@ALL
+def test_every_grid_goes_from_noise_to_data(schedule, grid):
+    for n in 1, 2, 3, 20, 1000:
+        ts = grid(schedule, n)
+        assert ts.shape == (n + 1,) and ts.dtype == torch.float32 and ts[0] == 1 and ts[-1] == 0
+        assert (ts.diff() < 0).all()
+    with pytest.raises(Exception, match="at least 1"):
+        grid(schedule, 0)
+
+
+def ratio(schedule, t):
+    return schedule.sigma(t.double()) / schedule.alpha(t.double())
+
+
+@ALL
+def test_steps_equal_in_log_snr(schedule):
+    h = log_snr(schedule, log_snr_grid(schedule, 20).double())[1:-1].diff()
+    assert_close(h, h.mean().expand(18), rtol=1e-3, atol=0)
+    assert_close(ratio(schedule, log_snr_grid(schedule, 20, low=0.1))[-2].item(), 0.1, rtol=1e-4, atol=0)
+
+
+@ALL
+def test_karras_steps_are_equal_in_the_seventh_root(schedule):
+    roots = ratio(schedule, karras_grid(schedule, 20))[1:-1] ** (1 / 7)
+    assert_close(roots.diff(), roots.diff().mean().expand(18), rtol=1e-3, atol=0)
+    assert_close(roots[-1].item(), 0.002 ** (1 / 7), rtol=1e-4, atol=0)
+    highest = min(80, ratio(schedule, torch.tensor(1.0)).item())
+    assert_close((roots[0] - roots.diff()[0]).item(), highest ** (1 / 7), rtol=1e-4, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")      # diffusers' own
+def test_karras_steps_equal_diffusers():
+    reference = pytest.importorskip("diffusers.schedulers.scheduling_euler_discrete")
+    theirs = reference.EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, use_karras_sigmas=True,
+                                              beta_schedule="scaled_linear")
+    theirs.set_timesteps(20)
+    ts = karras_grid(scaled_linear, 20, low=ratio(scaled_linear, torch.tensor(0.001)).item())
+    assert_close(ratio(scaled_linear, ts).float(), theirs.sigmas, rtol=1e-3, atol=0)
+
+
+@ALL
+def test_at_ratio_undoes_the_ratio(schedule):
+    t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    assert_close(at_ratio(schedule, ratio(schedule, t)), t, rtol=0, atol=1e-9)
+    assert at_ratio(schedule, torch.tensor([0.0, 1e20])).tolist() == pytest.approx([0, 1], abs=1e-9)
+
+
+def test_a_shift_multiplies_the_ratio():
+    ts = time_grid(10)
+    assert torch.equal(shift(ts, 1.0), ts)
+    assert_close(ratio(flow, shift(ts, 3.0))[1:], 3 * ratio(flow, ts)[1:], rtol=1e-5, atol=0)
+    assert_close(shift(shift(ts, 3.0), 1 / 3), ts)
+
+
+def test_quadratic_steps_grow_with_the_noise():
+    assert_close(quadratic_grid(4), torch.tensor([1, 9 / 16, 1 / 4, 1 / 16, 0]))

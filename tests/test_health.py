@@ -42,8 +42,8 @@ def test_healthy_runs_stay_inside(kind):
     ("vae", "kl", falling(0.5, 0.001), "collapse"), ("vae", "kl", falling(0.025, 60), "autoencoder"),
     ("vae", "l1", falling(0.87, 0.2), "copies"),
     ("vae", "grad_norm", falling(8, 400), "clipping"), ("vae", "grad_norm", [1e-7] * STEPS, "moves"),
-    ("critic", "real", falling(0.5, 1), "real patch"), ("critic", "fake", falling(0.5, 1), "copy's patch"),
-    ("critic", "critic", falling(1, 0.01), "sure"),
+    ("critic", "real", falling(0.9, 1), "real patch"), ("critic", "fake", falling(0.9, 1), "copy's patch"),
+    ("critic", "critic", falling(1, 0.001), "sure"), ("critic", "critic", falling(1, 1.6), "wrong"),
 ])
 def test_each_illness_has_its_band(kind, metric, values, said):
     found = health.check(HEALTHY[kind] | {metric: values})

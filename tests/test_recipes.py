@@ -10,7 +10,18 @@ import torch
 from minildm import MinildmError, recipes
 from minildm.data import ImageSet, to_float
 from minildm.evaluation import Classifier, ClassifierConfig
-from minildm.recipes import RECIPES, Recipe, build, encode_all, for_data, from_dict, train_denoiser, train_vae
+from minildm.recipes import (
+    RECIPES,
+    Recipe,
+    build,
+    classification_accuracy,
+    encode_all,
+    for_data,
+    from_dict,
+    train_denoiser,
+    train_vae,
+)
+from minildm.training import TrainConfig
 
 SMOKE = RECIPES["smoke"]
 
@@ -92,6 +103,16 @@ def test_a_classifier_comes_back_from_the_zoo_format(tmp_path, monkeypatch):
     x = to_float(data.images)
     with torch.no_grad():
         assert torch.allclose(classifier(x), again(x), atol=1e-2)
+
+
+def test_classification_accuracy_is_that_of_what_was_taught():
+    labels = torch.arange(48) % 3
+    images = torch.zeros(48, 1, 16, 16).byte()
+    images[labels == 1, :, 6:9], images[labels == 2, :, :, 6:9] = 255, 255
+    real = ImageSet("bars", "train", images, labels, ("none", "lying", "standing"))
+    config = TrainConfig(steps=25, batch_size=16, lr=5e-3, warmup=2, ema=0.8)
+    assert classification_accuracy(real, real, config) == 1
+    assert classification_accuracy(replace(real, labels=(labels + 1) % 3), real, config) == 0
 
 
 def test_colour_images_get_their_own_row_and_classifier():

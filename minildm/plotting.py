@@ -18,7 +18,7 @@ from minildm.schedules import log_snr
 
 DPI = 80
 # logged with the losses, on other scales
-ASIDE = {"step", "lr", "grad_norm", "seconds", "accuracy", "unexplained", "data_std"}
+ASIDE = {"step", "lr", "seconds", "accuracy", "unexplained", "data_std"}
 
 
 def _figure(width: float, height: float, path):
@@ -185,7 +185,7 @@ def _curves(history) -> dict:
             rows = [row for row in csv.DictReader(file) if None not in row.values()]   # the last may be torn
     else:
         rows = [{"step": step.i, **step.losses} for step in history]
-    names = [name for name in (rows[0] if rows else ()) if name not in ASIDE]
+    names = [name for name in (rows[0] if rows else ()) if name not in ASIDE and "grad_norm" not in name]
     if not names:
         raise MinildmError("the history holds no losses", "plot_losses", "train for at least one step")
     at = [float(row.get("step", i)) for i, row in enumerate(rows, 1)]

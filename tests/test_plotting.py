@@ -200,7 +200,8 @@ def test_plot_schedule_draws_the_schedules(drawn, tmp_path):
 def histories(tmp_path):
     """The same five steps as a dict, as a list of steps, and as a CSV whose last row a kill tore."""
     losses, kl = [5.0, 4, 3, 2, 1], [0.1, 0.2, 0.3, 0.4, 0.5]
-    table = {"step": [1, 2, 3, 4, 5], "lr": [1e-3] * 5, "loss": losses, "kl": kl, "accuracy": [0.5] * 5}
+    table = {"step": [1, 2, 3, 4, 5], "lr": [1e-3] * 5, "loss": losses, "kl": kl, "accuracy": [0.5] * 5,
+             "grad_norm": [1.0] * 5, "grad_norm_critic": [1.0] * 5}
     steps = [SimpleNamespace(i=i, losses={"loss": losses[i - 1], "kl": kl[i - 1]}) for i in range(1, 6)]
     path = tmp_path / "metrics.csv"
     rows = [table, *zip(*table.values(), strict=True), (6, 0.001)]
@@ -212,7 +213,7 @@ def histories(tmp_path):
 def test_plot_losses_reads_each_form_of_history(histories, kind, drawn):
     assert plot_losses(histories[kind], title="run") is None
     axes, = drawn[0].axes
-    assert axes.get_legend_handles_labels()[1] == ["loss", "kl"]  # not lr, not accuracy
+    assert axes.get_legend_handles_labels()[1] == ["loss", "kl"]  # not lr, accuracy, norms
     assert list(axes.lines[0].get_xdata()) == [1, 2, 3, 4, 5]
     assert list(axes.lines[0].get_ydata()) == [5, 4, 3, 2, 1]
     np.testing.assert_allclose(axes.lines[3].get_ydata(), [0.1, 0.2, 0.3, 0.4, 0.5])

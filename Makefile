@@ -11,10 +11,10 @@ demo: $(READY)  ## train a latent diffusion model and draw digits; options: make
 	$(BIN)/minildm demo $(ARGS)
 
 test: $(READY)  ## everything: unit tests, lint, every lesson executed and graded
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 unit: $(READY)  ## the quick tests only
-	$(BIN)/python -m pytest tests -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests -m "not slow" $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the lessons
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/lessons $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)

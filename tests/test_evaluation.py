@@ -246,6 +246,7 @@ def test_format_scores_puts_each_score_beside_its_floor(judge):
 
 # ---- what the zoo ships
 
+@pytest.mark.slow
 @pytest.mark.skipif("MINILDM_DATA" not in os.environ or not data.available("mnist"), reason="no MNIST here")
 def test_the_zoos_mnist_classifier_reaches_its_bar():
     model, test = load_classifier("mnist"), data.load("mnist", "test")

@@ -489,6 +489,7 @@ def test_two_processes_one_folder_one_trains(tmp_path):
     assert len(list(steps)) == 11 and checkpoint.latest(tmp_path).name == "step-000012"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_inside_a_save_it_resumes_bit_for_bit():
     """A handful of the experiment in kill.py, and the in-place writer that must fail it."""

@@ -18,6 +18,8 @@ from minildm import MinildmError
 
 ABOUT = "Latent diffusion from scratch. Every command runs bare: minildm demo is the one to begin with."
 Budget = Literal["auto", "smoke", "cpu", "gpu"]
+Backbone = Literal["dit", "unet"]
+Objective = Literal["flow", "eps", "x0", "v"]
 
 
 def check(option: str, good: bool, allowed: str, value):
@@ -54,6 +56,8 @@ class Demo:
     num: int = 1000  # pictures to draw and measure, 10 to 100000
     seed: int = 0  # of training and drawing
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
+    backbone: Backbone = "dit"  # the denoiser's network
+    objective: Objective = "flow"  # what it learns to predict
 
     def check(self):
         check_data(self.data, ("auto",))
@@ -64,7 +68,7 @@ class Demo:
     def run(self):
         from minildm.demo import demo
 
-        demo(self.data, self.out, self.num, self.seed, self.recipe)
+        demo(self.data, self.out, self.num, self.seed, self.recipe, (self.backbone, self.objective))
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Train:
     out: Path | None = None  # folder of the run and the model; by default runs/train-DATA
     seed: int = 0
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
+    backbone: Backbone = "dit"  # the denoiser's network
+    objective: Objective = "flow"  # what it learns to predict
 
     def check(self):
         check_data(self.data)
@@ -84,7 +90,7 @@ class Train:
     def run(self):
         from minildm.demo import train_model
 
-        train_model(self.data, self.out, self.seed, self.recipe)
+        train_model(self.data, self.out, self.seed, self.recipe, (self.backbone, self.objective))
 
 
 @dataclass(frozen=True)

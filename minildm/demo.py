@@ -28,11 +28,11 @@ def hardware() -> str:
     return f"{os.cpu_count()} CPU cores, {name}"
 
 
-def recipe_for(name: str, seed: int, images: data.ImageSet) -> tuple[str, Recipe]:
-    """A recipe for a set by name, "auto" by budget, with this seed."""
+def recipe_for(name: str, seed: int, images: data.ImageSet, words) -> tuple[str, Recipe]:
+    """A recipe for a set by name, "auto" by budget, with this seed; words are backbone and objective."""
     if name == "auto":
         name = budget(smoke="smoke", cpu="cpu", gpu="gpu")
-    recipe = recipes.named(name, images)
+    recipe = recipes.variant(recipes.named(name, images), *words)
     return name, replace(recipe, vae_training=replace(recipe.vae_training, seed=seed),
                          training=replace(recipe.training, seed=seed))
 
@@ -46,16 +46,17 @@ def load_for_training(name: str) -> tuple[data.ImageSet, str]:
     return found.to("cuda" if torch.cuda.is_available() else "cpu"), note
 
 
-def default_out(command: str, name: str) -> Path:
-    """runs/COMMAND-DATA; a folder of pictures gives its own name."""
-    return Path("runs") / f"{command}-{Path(name.removeprefix('folder:')).name}"
+def default_out(command: str, name: str, words=()) -> Path:
+    """runs/COMMAND-DATA, and what is not the default; a folder of pictures gives its own name."""
+    changed = [word for word in words if word not in ("dit", "flow")]
+    return Path("runs") / "-".join([command, Path(name.removeprefix("folder:")).name, *changed])
 
 
-def train_model(name: str, out: Path | None, seed: int, recipe_name: str):
+def train_model(name: str, out: Path | None, seed: int, recipe_name: str, words):
     """Train on a set and keep the model in OUT/model."""
     images, _ = load_for_training(name)
-    out = out or default_out("train", name)
-    _, recipe = recipe_for(recipe_name, seed, images)
+    out = out or default_out("train", name, words)
+    _, recipe = recipe_for(recipe_name, seed, images, words)
     pipe, _, _ = pipeline.train(recipe, images, out)
     pipe.save(out / "model")
     print(f"the model is in {out / 'model'}: minildm sample --model {out / 'model'}")
@@ -109,15 +110,16 @@ def evaluate_file(path: Path, name: str):
     print(format_scores(measure(images, labels, data.load(name), path.parent)))
 
 
-def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
+def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str, words):
     """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png, model/."""
     began = time.perf_counter()
     real, note = load_for_training(name)
-    out = out or default_out("demo", real.name)
-    recipe_name, recipe = recipe_for(recipe_name, seed, real)
+    out = out or default_out("demo", real.name, words)
+    recipe_name, recipe = recipe_for(recipe_name, seed, real, words)
     if note:
         print(note)
-    print(f"demo: {len(real):,} images of {real.name}, recipe {recipe_name}, seed {seed}, {hardware()}")
+    print(f"demo: {len(real):,} images of {real.name}, recipe {recipe_name}, {' '.join(words)}, "
+          f"seed {seed}, {hardware()}")
     seconds = {"data": time.perf_counter() - began}
 
     pipe, vae_metrics, metrics = pipeline.train(recipe, real, out)
@@ -137,8 +139,9 @@ def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str):
     scores["psnr"] = reconstruction_psnr(pipe, real.name)
     seconds["measuring"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - began
-    facts = {"data": real.name, "recipe": recipe_name, "seed": seed, "num": num, "hardware": hardware(),
-             "scores": scores, "seconds": {key: round(value, 1) for key, value in seconds.items()}}
+    facts = {"data": real.name, "recipe": recipe_name, "backbone": words[0], "objective": words[1],
+             "seed": seed, "num": num, "hardware": hardware(), "scores": scores,
+             "seconds": {key: round(value, 1) for key, value in seconds.items()}}
     pipe.save(out / "model", facts)
     (out / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n")
 

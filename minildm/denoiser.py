@@ -76,15 +76,16 @@ class Denoiser(nn.Module):
         prediction = self.predict(x, t, context)
         return to_x0(self.prediction_type, prediction, x, self.schedule.alpha(at), self.schedule.sigma(at))
 
-    def loss(self, data, context=None, generator=None, drop: float = 0.1):
+    def loss(self, data, context=None, generator=None, drop: float = 0.1, times=None):
         """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14).
 
         dict(loss, unexplained, data_std): the loss, its share of what saying 0 would cost, the data's scale.
 
-        `drop` is the share of labels replaced by the null class, for guidance (Ho & Salimans 2022, alg. 1).
+        `drop` is the share of labels replaced by the null class, for guidance (Ho & Salimans 2022, alg. 1);
+        `times` draws the times in place of the denoiser's own.
         """
         n, device = len(data), data.device
-        t = self.times(n, generator, device)
+        t = (times or self.times)(n, generator, device)
         noise = torch.randn(data.shape, generator=generator, device=device)
         if context is not None and drop:
             if context.is_floating_point():

@@ -24,7 +24,10 @@ from minildm.vae import AutoencoderKL, VAEConfig
 ZOO = Path(__file__).resolve().parent.parent / "data" / "zoo"
 SCHEDULES = {name: getattr(schedules, name) for name in ("linear", "scaled_linear", "cosine", "flow")}
 NETWORKS = {UNetConfig: UNet, DiTConfig: DiT}
-TIMES = {"uniform": uniform, "logit_normal": logit_normal}
+TIMES = {"uniform": uniform, "logit_normal": logit_normal, "two_thirds": logit_normal}   # then uniform
+# what the network says -> on which schedule, trained at which times
+OBJECTIVES = {"eps": ("linear", "uniform"), "x0": ("cosine", "uniform"), "v": ("cosine", "uniform"),
+              "flow": ("flow", "logit_normal")}
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,16 @@ def named(name: str, images: ImageSet) -> Recipe:
     """The row for a set: "cpu" is "cpu-colour" for colour images, where there is such a row."""
     colour = f"{name}-colour"
     return RECIPES[colour if images.images.shape[1] == 3 and colour in RECIPES else name]
+
+
+def variant(recipe: Recipe, backbone: str = "dit", objective: str = "flow") -> Recipe:
+    """A row of a DiT with one word changed: a "unet" that costs about as much, or another objective."""
+    network, (schedule, times) = recipe.network, OBJECTIVES[objective]
+    if backbone == "unet":
+        c = network
+        network = UNetConfig(c.in_channels, c.out_channels, (c.dim // 4, c.dim // 2), (False, True), blocks=1,
+                             context_dim=c.dim, heads=c.heads, groups=8, num_classes=c.num_classes)
+    return replace(recipe, network=network, prediction_type=objective, schedule=schedule, times=times)
 
 
 def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
@@ -154,9 +167,10 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
         raise MinildmError(f"the latents' standard deviation is {spread:.2f}, not about 1", "train_denoiser",
                            "vae.fit_latent_stats(images), then encode_all again")
 
-    def loss(mean, std, labels, generator):
+    def loss(mean, std, labels, generator, step):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        return denoiser.loss(mean + std * noise, labels, generator)
+        late = recipe.times == "two_thirds" and 3 * step > 2 * recipe.training.steps
+        return denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
 
     identity = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times")}
     return fit(denoiser, loss, (mean, std, labels), recipe.training, run_dir, bar,

@@ -21,6 +21,7 @@ WRONG = [  # arguments, what the answer must name
     ("demo --data MNIST", "--data takes"), ("demo --data folder:", "--data takes"),
     ("demo --data folder:/no/such/place", "folder that exists"), ("demo --data mnist,glyphs", "--data takes"),
     ("demo --recipe huge", "smoke"), ("demo --recipe ''", "smoke"), ("demo --recipe CPU", "smoke"),
+    ("demo --backbone vit", "unet"), ("demo --objective score", "flow"), ("train --objective EPS", "eps"),
     ("demo --out pyproject.toml/x", "--out takes a place that can be written"), ("demo --ouT x", "--out"),
     ("demo --nun 10", "--num"), ("demo extra", "extra"), ("demo --guidance-scale 2", "guidance-scale"),
     ("train --num 5", "--num"), ("train --data auto", "--data takes"), ("train --data svhn", "--data takes"),
@@ -120,6 +121,13 @@ def test_demo_writes_what_it_promises_and_goes_on_from_where_it_was(tmp_path, ca
     assert png.read_bytes().startswith(b"\x89PNG")
     assert cli.main(["sample", "--model", str(out / "model"), "--labels", "10", "--out", str(png)]) == 2
     assert "0..9" in capsys.readouterr().err
+
+
+def test_a_changed_word_has_a_folder_of_its_own():
+    from minildm.demo import default_out
+
+    assert default_out("demo", "mnist", ("dit", "flow")).as_posix() == "runs/demo-mnist"
+    assert default_out("train", "folder:a/b", ("unet", "eps")).as_posix() == "runs/train-b-unet-eps"
 
 
 def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):

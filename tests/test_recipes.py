@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from minildm import MinildmError, recipes
 from minildm.data import ImageSet, to_float
@@ -20,7 +21,9 @@ from minildm.recipes import (
     from_dict,
     train_denoiser,
     train_vae,
+    variant,
 )
+from minildm.schedules import cosine, flow, linear
 from minildm.training import TrainConfig
 
 SMOKE = RECIPES["smoke"]
@@ -40,6 +43,44 @@ def test_every_row_fits_together_and_survives_json(name):
     with torch.device("meta"):
         colour = for_data(recipe, pictures(channels=3))
     assert (colour.vae.in_channels, colour.network.in_channels, colour.network.num_classes) == (3, 16, 3)
+
+
+@pytest.mark.parametrize("backbone", ["dit", "unet"])
+@pytest.mark.parametrize("objective", ["eps", "x0", "v", "flow"])
+def test_one_word_changes_backbone_or_objective(backbone, objective):
+    data, few = pictures(), TrainConfig(steps=2, batch_size=8, lr=1e-3)
+    recipe = for_data(variant(replace(SMOKE, training=few), backbone, objective), data)
+    assert from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    _, denoiser = build(recipe)
+    assert type(denoiser.network).__name__.lower() == backbone and denoiser.prediction_type == objective
+    assert denoiser.schedule is {"flow": flow, "eps": linear}.get(objective, cosine)
+    latents = torch.randn(64, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    history = train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False)
+    assert len(history["loss"]) == 2 and denoiser(latents[:1], 0.5, data.labels[:1]).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu-colour", "gpu"])
+def test_the_unet_in_a_dits_place_costs_about_as_much(name):
+    """Multiply-adds of one latent, counted by torch."""
+    costs = []
+    for recipe in RECIPES[name], variant(RECIPES[name], "unet"):
+        network = build(recipe)[1].network
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, recipe.network.in_channels, 8, 8), 0.5, torch.tensor([1]))
+        costs.append(counter.get_total_flops())
+    assert 0.7 < costs[1] / costs[0] < 1.3
+
+
+def test_two_thirds_of_the_times_are_logit_normal_then_they_are_uniform():
+    data = pictures()
+    recipe = replace(for_data(SMOKE, data), times="two_thirds", training=TrainConfig(6, 64, 1e-3))
+    _, denoiser = build(recipe)
+    seen, network = [], denoiser.network.forward
+    denoiser.network.forward = lambda x, t, context: seen.append(t) or network(x, t, context)
+    latents = torch.randn(64, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False)
+    inside = [((t - 0.5).abs() < 0.231).float().mean().item() for t in seen]    # 68 % of a logit-normal's
+    assert [round(share, 1) for share in inside] == [0.7] * 4 + [0.5] * 2       # 46 % of a uniform's
 
 
 def test_building_leaves_the_global_generator_alone_and_repeats():

@@ -3,8 +3,8 @@
     load("mnist", "train", pad=32).images     # (60000, 1, 32, 32) uint8;  to_float(images) is in [-1, 1]
 
 mnist, fashion-mnist, cifar10 are found under the data folder or downloaded; folder:PATH is anyone's images;
-glyphs are digits drawn from fonts. One set never stands in for another. What was read once stays in
-`<root>/cache/`, with a checksum: the second start takes a fraction of a second.
+glyphs are digits drawn from fonts; scenes are composed of digits. One set never stands in for another. What
+was read once stays in `<root>/cache/`, with a checksum: the second start takes a fraction of a second.
 """
 
 import hashlib
@@ -20,25 +20,29 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from minildm import MinildmError, checkpoint
+from minildm import MinildmError, checkpoint, scenes
 from minildm.sources import DIGITS, FONTS, FORMATS, SPLITS, draw_glyphs, list_files, read_files
 
-NAMES = ("mnist", "fashion-mnist", "cifar10", "glyphs", "folder:PATH")
+NAMES = ("mnist", "fashion-mnist", "cifar10", "glyphs", "scenes", "scenes-glyphs", "folder:PATH")
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 CLASSES = {
-    "mnist": DIGITS, "glyphs": DIGITS,
+    "mnist": DIGITS, "glyphs": DIGITS, "scenes": DIGITS, "scenes-glyphs": DIGITS,
     "fashion-mnist": ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
                       "ankle boot"),
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
 GLYPHS = {"train": 20_000, "test": 2_000}  # how many are drawn
+SCENES = {"train": 40_000, "test": 4_000}
 DELETE = "delete it: the next start downloads it, if there is a network"
 VERSION = 1  # raise it when reading or drawing changes: cached copies are then made anew
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One split: images (N, C, H, W) uint8, labels (N,) int64 into class_names; `skipped` names bad files."""
+    """One split: images (N, C, H, W) uint8, labels (N,) int64 into class_names; `skipped` names bad files.
+
+    Of scenes `truth` is what stands in them, the label the left or upper digit.
+    """
 
     name: str
     split: str
@@ -46,6 +50,7 @@ class ImageSet:
     labels: torch.Tensor
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    truth: scenes.Truth | None = None
 
     def __len__(self):
         return len(self.images)
@@ -53,6 +58,8 @@ class ImageSet:
     @property
     def captions(self) -> list[str]:
         """A sentence an image: "the digit three", "a photo of a ship"; for a folder "a photo of {class}"."""
+        if self.truth is not None:
+            return scenes.captions(self.truth)
         start = "the digit " if CLASSES.get(self.name) is DIGITS else "a photo of "
         if self.name in ("fashion-mnist", "cifar10"):
             sentences = [start + ("an " if name[0] in "aeiou" else "a ") + name for name in self.class_names]
@@ -66,8 +73,10 @@ class ImageSet:
     def subset(self, n: int, seed: int = 0) -> "ImageSet":
         """n images drawn by seed without replacement; all of them, shuffled, if there are fewer."""
         generator = torch.Generator().manual_seed(seed)
-        pick = torch.randperm(len(self), generator=generator)[:n].to(self.labels.device)
-        return replace(self, images=self.images[pick], labels=self.labels[pick])
+        pick = torch.randperm(len(self), generator=generator)[:n]
+        truth = None if self.truth is None else self.truth[pick]
+        pick = pick.to(self.labels.device)
+        return replace(self, images=self.images[pick], labels=self.labels[pick], truth=truth)
 
 
 def to_float(images):
@@ -123,6 +132,12 @@ def load(name: str, split: str = "train", *, size=None, pad=None, root=None, dow
     if size is not None and (size < 1 or not _folder_path(name)):
         raise MinildmError(f"size={size} is not possible", name, "it is for folder:PATH, from 1; pad=32 pads")
     root, slug, folder = data_root(root), name, _folder_path(name)
+    if name.startswith("scenes") and name in NAMES:
+        digits, seed = load(_digits_of(name), split, root=root, download=download), SPLITS.index(split)
+        held_out = False if split == "train" else None
+        images, truth = scenes.compose(digits.images, digits.labels, SCENES[split], seed, held_out)
+        images = images if pad is None else pad_to(images, pad)
+        return ImageSet(name, split, images, truth.digits[:, 0], DIGITS, truth=truth)
     if folder:
         slug = f"folder-{_sha256([str(folder), size])[:16]}"
         source = list_files(folder)
@@ -158,6 +173,8 @@ def available(name: str, root=None) -> bool:
     root, folder = data_root(root), _folder_path(name)
     if folder:
         return folder.is_dir()
+    if name.startswith("scenes") and name in NAMES:
+        return available(_digits_of(name), root)
     if name == "cifar10":
         places = "cifar10/train", "cifar-10-batches-py/test_batch", "cifar-10-python.tar.gz"
         return any((root / place).exists() for place in places)
@@ -176,6 +193,11 @@ def default() -> str:
 def _folder_path(name):
     """PATH of folder:PATH, None for any other name."""
     return Path(name[7:]).expanduser().resolve() if name.startswith("folder:") and name[7:] else None
+
+
+def _digits_of(name):
+    """The set that scenes are made of."""
+    return "glyphs" if name == "scenes-glyphs" else "mnist"
 
 
 def _sha256(thing) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
 TIERS = ["layers schedules tokenizer checkpoint sources metrics",
-         "unet dit vae losses text ema",
+         "unet dit vae losses text ema scenes",
          "denoiser samplers guidance editing control health",
          "data training evaluation plotting",
          "recipes pretrained",

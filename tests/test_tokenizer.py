@@ -1,0 +1,145 @@
+"""BPE against transformers' CLIP tokenizer, against its definition, and on whatever people type."""
+
+import contextlib
+import random
+import re
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import torch
+
+from minildm import MinildmError
+from minildm.tokenizer import BYTE, BYTES, END, LETTER, START, Tokenizer, merge, normalise, symbols, words
+
+CORPUS = ["the digit three", "the digit seven", "a photo of a ship", "a photo of an airplane",
+          "a red three left of a blue eight", "two green sevens above a yellow one", "it's what they'd draw",
+          "naïve café ÀÉ İstanbul ΑΣΣΑΣ мир 漢字 हिन्दी ١٢٣ 😀🎉 →"] * 2
+# what Unicode 3.2 assigned, so known to every edition of Python and of transformers, and emoji
+CHARACTERS = [c for c in map(chr, range(0x110000))
+              if unicodedata.ucd_3_2_0.category(c) not in ("Cn", "Cs", "Co")]
+CHARACTERS += map(chr, range(0x1F300, 0x1F640))
+TYPED = ["", " ", "!", "don't", "DON'T", "''s", "'sa", "a\tb\n c\x85d\xa0e", "a\x1cb\x00", "1234 5a6", "</w>",
+         "a</w>b", START, f"a {END} b", f"a{END.upper()}b", "<|endoftext|", "e\u0301 ﬁ Ⅷ ½ ①", "ΑΣ ΑΣ", "İI"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(CORPUS, 640)
+
+
+def random_texts(n, seed):
+    """Strings up to 30 long: words of the corpus, ASCII, anything in Unicode."""
+    draw = random.Random(seed)
+    vocabulary = " ".join(CORPUS).split()
+    kinds = [lambda: draw.choice(CHARACTERS), lambda: chr(draw.randrange(128)), lambda: " ",
+             lambda: chr(draw.randrange(0x20, 0x600)), lambda: draw.choice(["'s", "'LL", "'re", "' ", "7"]),
+             lambda: draw.choice(vocabulary), lambda: draw.choice(vocabulary).upper()]
+    return ["".join(draw.choice(kinds)() for _ in range(draw.randrange(30))) for _ in range(n)]
+
+
+def test_ids_are_those_of_transformers_on_10_000_texts(tokenizer, tmp_path):
+    clip = pytest.importorskip("transformers.models.clip.tokenization_clip")
+    tokenizer.save(tmp_path)
+    theirs = clip.CLIPTokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.load(tmp_path)
+    texts = random_texts(10_000 - len(TYPED) - len(CORPUS), 1) + TYPED + CORPUS
+    expected = theirs.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    pairs = [(text, ours.encode(text), e.ids) for text, e in zip(texts, expected, strict=True)]
+    assert len(pairs) == 10_000 and [p for p in pairs if p[1] != p[2]] == []
+    for length in 3, 77:
+        padded = theirs(texts[-60:], padding="max_length", max_length=length, truncation=True)["input_ids"]
+        with pytest.warns(UserWarning, match="1 fit") if length == 3 else contextlib.nullcontext():
+            assert ours(texts[-60:], length).tolist() == padded
+
+
+def test_vocabulary_has_clips_layout(tokenizer):
+    """Bytes, bytes that end words, merges in order, start, end: in CLIP's own that is 49,408."""
+    ids = tokenizer.vocab
+    assert sorted(ids.values()) == list(range(len(tokenizer))) and len(tokenizer) == 640
+    assert (ids["!"], ids["a"], ids["!</w>"], ids["a</w>"]) == (0, 64, 256, 320)     # as in CLIP's vocab.json
+    assert [ids[a + b] for a, b in tokenizer.merges] == list(range(512, 638))
+    assert (tokenizer.start, tokenizer.end) == (638, 639) == (ids[START], ids[END])
+    assert sorted(BYTES) == list(range(256)) and len(BYTE) == 256 and "".join(LETTER.values()).isprintable()
+
+
+def test_a_word_by_hand():
+    """Sennrich et al. 2016, figure 1's idea: e s is the commonest pair, then es t."""
+    corpus = "low low low low low lower lower newest newest newest newest newest newest widest widest widest"
+    trained = Tokenizer.train([corpus], 514 + 4)
+    assert trained.merges == [("e", "s"), ("es", "t</w>"), ("l", "o"), ("e", "w")]
+    lowest = [trained.token[i] for i in trained.encode("lowest LO")]
+    assert lowest == ["lo", "w", "est</w>", "l", "o</w>"]
+
+
+def test_each_merge_was_a_most_frequent_pair():
+    """Counted anew from the definition, on the whole text instead of on word counts."""
+    trained = Tokenizer.train(CORPUS, 514 + 60)
+    text = [symbols(word) for sentence in CORPUS for word in words(normalise(sentence))]
+    for chosen in trained.merges:
+        counts = Counter(pair for word in text for pair in pairwise(word))
+        assert counts[chosen] == max(counts.values())
+        text = [merge(word, chosen) for word in text]
+
+
+def test_training_stops_when_each_word_is_a_token():
+    trained = Tokenizer.train(["the digit three", "the digit"], 10_000)
+    assert [len(trained.bpe(word)) for word in ("the", "digit", "three")] == [1, 1, 1]
+    assert len(trained) == 514 + len(trained.merges) < 530
+    with pytest.raises(MinildmError, match="take 514"):
+        Tokenizer.train(["a"], 513)
+
+
+def test_any_text_comes_back(tokenizer):
+    """Words apart, lower-cased; to_bytes is exact, and what decode gives has the same ids."""
+    for text in random_texts(1_000, 2) + TYPED:
+        ids = tokenizer.encode(text)
+        if START not in text and END not in text:
+            wanted = "".join(normalise(text).split(" ")).encode()
+            assert tokenizer.to_bytes(ids).replace(b" ", b"") == wanted
+            again = tokenizer.encode(tokenizer.decode(ids))
+            assert again == ids, (text, tokenizer.decode(ids))
+        assert tokenizer([text], 400)[0, :len(ids) + 2].tolist() == [tokenizer.start, *ids, tokenizer.end]
+    assert tokenizer.decode(tokenizer(["It's a RED  Three, ok?"])[0]) == "it 's a red three , ok ?"
+
+
+def test_any_bytes_come_back(tokenizer):
+    draw = random.Random(3)
+    for _ in range(500):
+        raw = bytes(b for b in draw.randbytes(20) if b not in b"\t\n\x0b\x0c\r ")
+        kept = normalise(raw).encode("utf-8", "surrogateescape")
+        ids = tokenizer.encode(raw)
+        spaces = re.sub(rb"\s", b"", tokenizer.to_bytes(ids))
+        assert spaces == kept.replace(b" ", b"")
+        assert isinstance(tokenizer.decode(ids), str)
+    every = bytes(range(128, 256))                                   # none of it is UTF-8
+    assert tokenizer.to_bytes(tokenizer.encode(every)) == every + b" "
+    assert tokenizer.decode(tokenizer.encode("\ud800 a")) == "\ufffd a"      # half of a surrogate pair
+
+
+def test_empty_and_overlong_texts(tokenizer):
+    s, e = tokenizer.start, tokenizer.end
+    assert tokenizer(["", " \n"], 5).tolist() == [[s, e, e, e, e]] * 2
+    fits, cut = "the digit", "the digit three seven"
+    assert tokenizer([fits], 4).tolist() == [[s, *tokenizer.encode(fits), e]]
+    with pytest.warns(UserWarning, match="4 tokens, 2 fit; cut: 'three seven'"):
+        assert torch.equal(tokenizer([cut], 4), tokenizer([fits], 4))
+    assert tokenizer([], 7).shape == (0, 7) and tokenizer([fits]).shape == (1, 77)
+    for texts, length in ("the digit", 77), (["the digit"], 1):
+        with pytest.raises(MinildmError, match="takes a list"):
+            tokenizer(texts, length)
+
+
+def test_files_come_back_and_bad_ones_are_named(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "t")
+    again = Tokenizer.load(tmp_path / "t")
+    assert again.vocab == tokenizer.vocab and again.merges == tokenizer.merges
+    with pytest.raises(MinildmError, match="vocab.json and merges.txt"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "t" / "merges.txt").write_text("#version: 0.2\nz z\n")
+    with pytest.raises(MinildmError, match="lacks 1 tokens, 'zz'"):
+        Tokenizer.load(tmp_path / "t")
+    (tmp_path / "t" / "vocab.json").write_text("{")
+    with pytest.raises(MinildmError, match="no tokenizer can be read"):
+        Tokenizer.load(tmp_path / "t")

@@ -5,10 +5,18 @@ import torch
 from test_layers import random, randomise
 from torch.testing import assert_close
 
+from minildm import MinildmError
 from minildm.denoiser import Denoiser, to_x0
-from minildm.guidance import cfg
+from minildm.guidance import (
+    NoisyClassifier,
+    autoguidance,
+    cfg,
+    cfg_rescaled,
+    classifier_guidance,
+    interval,
+)
 from minildm.samplers import ddim, last
-from minildm.schedules import cosine, time_grid
+from minildm.schedules import add_noise, cosine, flow, time_grid
 from minildm.unet import UNet, UNetConfig
 
 T = torch.tensor(0.4)
@@ -87,3 +95,117 @@ def test_guides_a_whole_trajectory():
     assert_close(means[:2], torch.tensor([[0.0, 0.0], [-1.0, 1.0]]), rtol=0, atol=0.06)
     assert means[2, 0] < -1.2 and means[2, 1] > 1.2             # closer to the class than its own samples
     assert (stds[2] < stds[1]).all() and (stds[1] < stds[0]).all()     # and less diverse
+
+
+def test_a_null_of_one_row_serves_all(denoiser):
+    x, context, null = random(2, 3, 8, 8), random(2, 5, 12, seed=2), random(1, 5, 12, seed=3)
+    assert torch.equal(cfg(denoiser, context, null, 3.0)(x, T),
+                       cfg(denoiser, context, null.expand(2, -1, -1), 3.0)(x, T))
+
+
+def gaussian(center, variance, schedule=cosine):
+    """The exact denoiser of N(center, variance), each value by itself."""
+    def denoise(x, t):
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return center + alpha * variance / (alpha**2 * variance + sigma**2) * (x - alpha * center)
+    return denoise
+
+
+def test_a_negative_prompt_at_scale_1_does_nothing_and_beyond_it_pushes_away():
+    """Prompts at 1 and -3, the empty one at 0: away from -3 is further up than away from 0."""
+    def denoiser(x, t, context):
+        return gaussian(context[:, None], 0.25)(x, t)
+
+    noise, prompt, ts = random(1, 2000), torch.tensor([1.0]), time_grid(30)
+
+    def mean(null, w):
+        denoise = cfg(denoiser, prompt, torch.tensor([null]), w)
+        return last(ddim(denoise, cosine, noise, ts)).mean().item()
+
+    assert mean(-3.0, 1.0) == mean(0.0, 1.0)
+    assert mean(-3.0, 2.0) > mean(0.0, 2.0) + 1
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])
+def test_rescaled_has_the_spread_of_the_conditional_model(denoiser, condition, phi):
+    x, (context, null) = random(2, 3, 8, 8), condition
+    plain, guided = denoiser(x, T, context), cfg(denoiser, context, null, 5.0)(x, T)
+    found = cfg_rescaled(denoiser, context, null, 5.0, phi)(x, T)
+    wanted = phi * plain.flatten(1).std(1) + (1 - phi) * guided.flatten(1).std(1)
+    assert_close(found.flatten(1).std(1), wanted, rtol=1e-4, atol=1e-5)
+    assert_close(found / found.flatten(1).std(1)[:, None, None, None],
+                 guided / guided.flatten(1).std(1)[:, None, None, None], rtol=1e-3, atol=1e-4)
+
+
+def test_interval_guides_inside_only_and_costs_nothing_outside():
+    calls = []
+
+    def guided(x, t):
+        calls.append(float(t.max()))
+        return x + 1
+
+    denoise = interval(guided, lambda x, t: x, 0.2, 0.6)
+    x = random(3, 2)
+    for t, wanted in ((0.1, 0), (0.2, 0), (0.21, 1), (0.6, 1), (0.61, 0)):
+        assert torch.equal(denoise(x, torch.tensor(t, dtype=torch.float64)), x + wanted)
+    assert len(calls) == 2
+    mixed = denoise(x, torch.tensor([0.1, 0.5, 0.9])) - x
+    assert_close(mixed, torch.tensor([[0.0], [1.0], [0.0]]).expand(3, 2))
+
+
+def test_autoguidance_of_gaussians_is_their_line():
+    """Good N(1, 0.25), bad N(1, 1): the answers are extrapolated, and spread falls."""
+    good, bad, x = gaussian(1.0, 0.25), gaussian(1.0, 1.0), random(4, 50)
+    assert torch.equal(autoguidance(good, None)(x, T), good(x, T))              # and asks no other
+    assert_close(autoguidance(good, bad, 3.0)(x, T), 3 * good(x, T) - 2 * bad(x, T))
+    noise, ts = random(1, 4000), time_grid(50)
+    stds = [last(ddim(autoguidance(good, bad, w), cosine, noise, ts)).std() for w in (1.0, 2.0)]
+    assert stds[0].item() == pytest.approx(0.5, abs=0.03) and stds[1] < 0.8 * stds[0]
+
+
+def test_classifier_guidance_at_scale_1_is_bayes_rule():
+    """The prior is N(0, v), the class's likelihood exp(-(x0 - m)^2 / 2 s): then x0 given y is Gaussian too.
+
+    p(y | x_t) = E[p(y | x0) | x_t] in closed form, and the guided denoiser must be the posterior's own.
+    """
+    v, m, s = 1.5, 2.0, 0.5
+    variance, center = 1 / (1 / v + 1 / s), (m / s) / (1 / v + 1 / s)
+    for schedule in cosine, flow:
+        for t in torch.tensor([0.1, 0.5, 0.9]):
+            def log_prob(x, t, schedule=schedule):
+                alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+                mean = alpha * v / (alpha**2 * v + sigma**2) * x
+                left = v * sigma**2 / (alpha**2 * v + sigma**2)                 # variance of x0 given x_t
+                return (-(mean - m) ** 2 / (2 * (left + s))).flatten(1).sum(1)
+
+            x, prior = random(3, 20), gaussian(0.0, v, schedule)
+            found = classifier_guidance(prior, log_prob, schedule, 1.0)(x, t)
+            assert_close(found, gaussian(center, variance, schedule)(x, t), rtol=1e-3, atol=1e-4)
+            assert torch.equal(classifier_guidance(prior, None, schedule, 0.0)(x, t), prior(x, t))
+    pure = classifier_guidance(prior, lambda x, t: x.flatten(1).sum(1), flow, 1.0)(x, torch.tensor(1.0))
+    assert pure.isfinite().all()
+
+
+def test_a_classifier_learns_from_noisy_latents():
+    """Two classes a little apart: known near the data, a coin toss at pure noise."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(64) % 2
+    latents = 0.3 * torch.randn(64, 2, 8, 8, generator=generator) + (2 * labels - 1)[:, None, None, None]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = NoisyClassifier(2, 2, width=16)
+    optimizer = torch.optim.Adam(classifier.parameters(), 1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        classifier.loss(latents, labels, flow, generator)["loss"].backward()
+        optimizer.step()
+    noise = torch.randn(latents.shape, generator=generator)
+    found = [classifier(add_noise(flow, latents, noise, t), t).argmax(1) for t in (0.1, 1.0)]
+    right = [(labels == guess).float().mean() for guess in found]
+    assert right[0] > 0.95 and right[1] < 0.75
+    x = torch.zeros(2, 2, 8, 8)
+    denoise = classifier_guidance(lambda x, t: x, classifier.log_prob(torch.tensor([0, 1])), flow, 1.0)
+    moved = denoise(x, torch.tensor(0.5)).mean((1, 2, 3))
+    assert moved[0] < 0 < moved[1] and not denoise(x, T).requires_grad
+    with pytest.raises(MinildmError, match="up to 5"):
+        classifier.log_prob(torch.tensor([5]))

@@ -82,6 +82,18 @@ class GELU(nn.Module):
         return F.gelu(self.proj(x), approximate="tanh")
 
 
+class QuickGELU(nn.Module):
+    """Linear, then x sigmoid(1.702 x), which CLIP has in GELU's place (Hendrycks & Gimpel 2016, 2)."""
+
+    def __init__(self, dim: int, inner: int):
+        super().__init__()
+        self.proj = nn.Linear(dim, inner)
+
+    def forward(self, x):
+        x = self.proj(x)
+        return x * torch.sigmoid(1.702 * x)
+
+
 class FeedForward(nn.Module):
     """dim -> 4 dim -> dim on each token by itself; the first half is `kind`."""
 

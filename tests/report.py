@@ -136,7 +136,7 @@ def copies():
     labels = torch.arange(5000) % 10
     images = data.to_uint8(LatentDiffusion.load(folder if folder.is_dir() else "mnist").generate(labels))
     train, test, began = data.load("mnist"), data.load("mnist", "test").subset(10_000), time.perf_counter()
-    pick = torch.cat([(test.labels == c).nonzero()[:100, 0] for c in range(10)])    # as many as the first 1,000
+    pick = torch.cat([(test.labels == c).nonzero()[:100, 0] for c in range(10)])       # as in the samples
     found = memorisation(images[:1000], train.images, test.images[pick])
     yield row("copies: median distance to the nearest training image / held-out images'",
               round(found["ratio"], 3), ">= 0.95", found["ratio"] >= 0.95, time.perf_counter() - began)

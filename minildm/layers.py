@@ -6,7 +6,9 @@ Parameter names are those of diffusers, so published weights load without renami
 Shapes: images and feature maps (B, C, H, W), sequences (B, L, D), t in [0, 1].
 """
 
+import contextlib
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -230,3 +232,41 @@ def zero_(module):
     for p in module.parameters():
         nn.init.zeros_(p)
     return module
+
+
+@contextlib.contextmanager
+def record_attention(network):
+    """Inside the block, where each attention to a context looks: yields {module's name: [(B, L, M) a call]}.
+
+    The mean over heads of softmax(q k^T / sqrt(d)), computed anew from what comes in, for `attention` does
+    not hand it out. The network's code and its answers stay as they are.
+    """
+    maps = {}
+
+    @torch.no_grad()
+    def record(name, module, args, kwargs):
+        context = kwargs.get("context", args[1] if len(args) > 1 else None)
+        if context is not None:
+            q, k = module.split(module.to_q(args[0])), module.split(module.to_k(context))
+            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)      # (B, H, L, M)
+            maps.setdefault(name, []).append(weights.mean(1))
+
+    hooks = [module.register_forward_pre_hook(partial(record, name), with_kwargs=True)
+             for name, module in network.named_modules() if isinstance(module, Attention)]
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def mean_map(maps):
+    """What `record_attention` yields, as one picture a token: the mean over calls and layers, (B, M, h, w).
+
+    Of the layers that see the finest grid, which is taken to be square. In a guided call the null's
+    batch comes first.
+    """
+    finest = max(calls[0].shape[1] for calls in maps.values())
+    some = [weights for calls in maps.values() for weights in calls if weights.shape[1] == finest]
+    side = math.isqrt(finest)
+    return torch.stack(some).mean(0).transpose(1, 2).unflatten(2, (side, side))

@@ -240,3 +240,17 @@ def agreement(found: Truth, wanted: Truth) -> dict[str, torch.Tensor]:
             "digit": same(found.digits, wanted.digits), "colour": same(found.colours, wanted.colours),
             "binding": same(*whole), "place": place,
             "all": digits.all(1) & colours.all(1) & layout.all(1)}
+
+
+def centre_of_mass(maps):
+    """Where maps (..., h, w) are high, as (x, y) in pixels (..., 2): their part above the mean is weighed."""
+    h, w = maps.shape[-2:]
+    mass = (maps - maps.mean((-2, -1), keepdim=True)).clamp(min=0)
+    mass = mass / mass.sum((-2, -1), keepdim=True).clamp(min=1e-12)
+    x, y = (SIZE * (torch.arange(side) + 0.5) / side for side in (w, h))
+    return torch.stack([(mass.sum(-2) * x).sum(-1), (mass.sum(-1) * y).sum(-1)], -1)
+
+
+def inside(points, boxes):
+    """Whether points (..., 2) lie in boxes (..., 4), (...) bool."""
+    return ((boxes[..., :2] <= points) & (points <= boxes[..., 2:])).all(-1)

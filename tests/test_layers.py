@@ -5,9 +5,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.testing import assert_close
 
 from minildm import layers
+from minildm.dit import DiT, DiTConfig
+from minildm.layers import Attention, mean_map, record_attention
 
 EXACT = dict(rtol=0, atol=1e-5)     # parity bar: largest absolute difference in float32
 
@@ -206,3 +209,30 @@ def test_zeroed_last_layers_make_the_blocks_identities():
     transformer = randomise(layers.SpatialTransformer(16, 12, 4, groups=8))
     layers.zero_(transformer.proj_out)
     assert torch.equal(transformer(x, random(2, 5, 12)), x)
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_recorded_attention_is_what_was_attended(keyword):
+    """Weights times values, through the last map, must be the module's own output."""
+    layer, x, context = randomise(Attention(16, 12, heads=1)), random(2, 9, 16), random(2, 5, 12, seed=1)
+    with record_attention(nn.ModuleDict({"cross": layer, "self": randomise(Attention(16, heads=2))})) as maps:
+        out = layer(x, context=context) if keyword else layer(x, context)
+        layer(x, context)
+    weights, again = maps["cross"]
+    assert_close(layer.to_out(weights @ layer.to_v(context)), out)
+    assert_close(weights.sum(-1), torch.ones(2, 9)) and not weights.requires_grad
+    layer(x, context)
+    assert len(maps["cross"]) == 2 and torch.equal(weights, again)          # nothing more outside the block
+
+
+def test_recording_changes_nothing_and_finds_every_cross_attention():
+    config = DiTConfig(4, 4, dim=32, depth=3, heads=2, patch=1, num_classes=0, context_dim=12,
+                       cross_attention=True)
+    network, x, context = randomise(DiT(config)), random(2, 4, 6, 6), random(2, 5, 12, seed=1)
+    plain = network(x, 0.5, context)
+    with record_attention(network) as maps:
+        assert torch.equal(network(x, 0.5, context), plain)
+    assert [*maps] == [f"transformer_blocks.{i}.attn2" for i in range(3)]
+    means = mean_map(maps)
+    assert means.shape == (2, 5, 6, 6)
+    assert_close(means[1, 2, 3, 4], torch.stack([m[0][1, 3 * 6 + 4, 2] for m in maps.values()]).mean())

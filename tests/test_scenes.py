@@ -179,3 +179,12 @@ def test_loaded_as_any_other_set(monkeypatch):
     assert all(DIGITS[d] in few.captions[0] for d in few.truth.digits[0] if d >= 0)
     assert torch.equal(few.labels, few.truth.digits[:, 0]) and data.available("scenes-glyphs")
     assert len(PLACES) == len(scenes.CENTRES)
+
+
+def test_centre_of_mass_is_where_a_map_is_high():
+    maps = torch.full((2, 8, 8), 0.3)
+    maps[0, 1, 6] += 1                                      # row 1, column 6 of squares of 4 pixels
+    maps[1, 2:4, 5] += 1
+    assert_close(scenes.centre_of_mass(maps), torch.tensor([[26.0, 6.0], [22.0, 12.0]]))
+    boxes = torch.tensor([[24.0, 4, 28, 8], [0, 0, 21, 32]])
+    assert scenes.inside(scenes.centre_of_mass(maps), boxes).tolist() == [True, False]

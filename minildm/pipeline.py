@@ -1,32 +1,52 @@
-"""Latent diffusion from end to end: label -> noise -> latent -> picture (Rombach et al. 2022).
+"""Latent diffusion from end to end: label or prompt -> noise -> latent -> picture (Rombach et al. 2022).
 
-    pipe = LatentDiffusion.load("mnist")
-    images = pipe.generate([3, 1, 4])
+    LatentDiffusion.load("mnist").generate([3, 1, 4])
+    LatentDiffusion.load("scenes").generate(["a red three left of a blue eight"], negative="green")
 
 Picture k of seed s is the same whatever else is drawn beside it: its noise depends on (s, k) alone.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from minildm import MinildmError, checkpoint
 from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.guidance import cfg
-from minildm.recipes import ZOO, Recipe, build, encode_all, for_data, from_dict, train_denoiser, train_vae
+from minildm.recipes import (
+    ZOO,
+    Recipe,
+    build,
+    check_spread,
+    encode_all,
+    for_data,
+    from_dict,
+    train_denoiser,
+    train_vae,
+)
 from minildm.samplers import ddim, last
+from minildm.scenes import captions
 from minildm.schedules import time_grid
-from minildm.training import gains_from_bf16, generator_for
+from minildm.text import TextTransformer
+from minildm.tokenizer import Tokenizer
+from minildm.training import fit, gains_from_bf16, generator_for
 from minildm.vae import AutoencoderKL
 
 
 class LatentDiffusion:
-    """A VAE and a denoiser of its latents, with what they were trained on."""
+    """A VAE and a denoiser of its latents, with what they were trained on.
 
-    def __init__(self, recipe: Recipe, vae: AutoencoderKL, denoiser: Denoiser, class_names, image_size: int):
+    With a text encoder, ids (B, L) -> (states (B, L, D), pooled), and its tokenizer it draws prompts, else
+    labels.
+    """
+
+    def __init__(self, recipe: Recipe, vae: AutoencoderKL, denoiser: Denoiser, class_names, image_size: int,
+                 text_encoder=None, tokenizer=None):
         self.recipe, self.vae, self.denoiser = recipe, vae.eval(), denoiser.eval()
+        self.text_encoder, self.tokenizer = text_encoder and text_encoder.eval(), tokenizer
         self.class_names, self.image_size = tuple(class_names), image_size
 
     @property
@@ -51,22 +71,41 @@ class LatentDiffusion:
         return crop_to(images, self.image_size)
 
     @torch.no_grad()
-    def generate(self, labels, num_inference_steps: int | None = None, guidance_scale: float | None = None,
-                 seed: int = 0, sampler=ddim, batch_size: int = 250):
-        """Draw one picture a label: labels (N,) -> float images (N, C, size, size) in [-1, 1]."""
-        labels = torch.as_tensor(labels, device=self.device)
-        null = torch.full_like(labels, self.denoiser.network.null_class)
+    def encode_prompts(self, prompts: list[str]):
+        """Prompts -> the states of their tokens (N, L, D), padding's too: all are attended to, as in CLIP."""
+        ids = self.tokenizer(list(prompts), self.text_encoder.config.length)
+        return self.text_encoder(ids.to(self.device))[0]
+
+    def conditions(self, wanted, negative: str = ""):
+        """Labels or prompts, and what guidance leads away from: no class, or the negative prompt."""
+        said = [isinstance(word, str) for word in wanted]
+        if self.text_encoder is not None:
+            if not all(said):
+                raise MinildmError("this model draws prompts, not labels", "generate",
+                                   'pass a list of sentences: ["a red three"]')
+            return self.encode_prompts(wanted), self.encode_prompts([negative] * len(wanted))
+        if any(said) or negative:
+            raise MinildmError("this model knows no words, it draws labels", "generate",
+                               f"use 0..{len(self.class_names) - 1}: {', '.join(self.class_names)}")
+        labels = torch.as_tensor(wanted, device=self.device)
         if len(labels) and not (0 <= labels.min() and labels.max() < len(self.class_names)):
             raise MinildmError(f"labels {labels.min()}..{labels.max()} are not all classes", "generate",
                                f"use 0..{len(self.class_names) - 1}: {', '.join(self.class_names)}")
+        return labels, torch.full_like(labels, self.denoiser.network.null_class)
+
+    @torch.no_grad()
+    def generate(self, wanted, num_inference_steps: int | None = None, guidance_scale: float | None = None,
+                 seed: int = 0, sampler=ddim, batch_size: int = 250, negative: str = ""):
+        """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1]."""
+        context, null = self.conditions(wanted, negative)
         ts = time_grid(num_inference_steps or self.recipe.num_inference_steps).to(self.device)
         scale = self.recipe.guidance_scale if guidance_scale is None else guidance_scale
         images = []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=gains_from_bf16(self.device)):
-            for first in range(0, len(labels), batch_size):
+            for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
-                noise = self.noise(len(labels[part]), seed, first)
-                denoise = cfg(self.denoiser, labels[part], null[part], scale)
+                noise = self.noise(len(context[part]), seed, first)
+                denoise = cfg(self.denoiser, context[part], null[part], scale)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 
@@ -74,8 +113,12 @@ class LatentDiffusion:
         """One folder: weights as fp16, the recipe, class names, and what was measured."""
         tensors = {f"vae.{k}": t.half() for k, t in self.vae.state_dict().items()}
         tensors |= {f"denoiser.{k}": t.half() for k, t in self.denoiser.state_dict().items()}
-        checkpoint.save(folder, tensors, {"recipe": asdict(self.recipe), "class_names": self.class_names,
-                                          "image_size": self.image_size, "measured": measured or {}})
+        meta = {"recipe": asdict(self.recipe), "class_names": self.class_names,
+                "image_size": self.image_size, "measured": measured or {}}
+        if self.text_encoder is not None:
+            tensors |= {f"text.{k}": t.half() for k, t in self.text_encoder.state_dict().items()}
+            meta["merges"] = self.tokenizer.merges
+        checkpoint.save(folder, tensors, meta)
 
     @classmethod
     def load(cls, folder, device="cpu") -> "LatentDiffusion":
@@ -87,10 +130,15 @@ class LatentDiffusion:
         tensors, meta = checkpoint.load(path)
         recipe = from_dict(Recipe, meta["recipe"])
         vae, denoiser = build(recipe)
-        for module, name in (vae, "vae."), (denoiser, "denoiser."):
+        parts, text, tokenizer = {"vae.": vae, "denoiser.": denoiser}, None, None
+        if recipe.text:
+            text, tokenizer = TextTransformer(recipe.text), Tokenizer([tuple(m) for m in meta["merges"]])
+            parts["text."] = text
+        for name, module in parts.items():
             own = {k.removeprefix(name): t.float() for k, t in tensors.items() if k.startswith(name)}
             module.load_state_dict(own)
-        return cls(recipe, vae.to(device), denoiser.to(device), meta["class_names"], meta["image_size"])
+            module.to(device)
+        return cls(recipe, vae, denoiser, meta["class_names"], meta["image_size"], text, tokenizer)
 
 
 def padded(size: int, recipe: Recipe) -> int:
@@ -110,6 +158,46 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     if recipe.mirror:
         images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
     latents = encode_all(vae.eval(), images)
-    metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar)
-    pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, data.images.shape[-1])
+    if recipe.text:
+        recipe, text, tokenizer, metrics = train_on_captions(denoiser, latents, data, recipe,
+                                                             stage["denoiser"], bar)
+    else:
+        text = tokenizer = None
+        metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar)
+    size = data.images.shape[-1]
+    pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, size, text, tokenizer)
     return pipe, vae_metrics, metrics
+
+
+def train_on_captions(denoiser: Denoiser, latents, data: ImageSet, recipe: Recipe, run_dir=None,
+                      bar: bool = True, wordings: int = 4):
+    """Train a denoiser and its text encoder from nothing: (recipe, text encoder, tokenizer, metrics).
+
+    Each picture has `wordings` captions, one of which is drawn each time; a tenth are replaced by the empty
+    one, whose states are then what guidance leads away from (Ho & Salimans 2022, alg. 1). A fifth leave
+    something out, so that a word alone means something, too. The encoder learns from the denoiser's loss
+    alone: its words need only say what is drawn.
+    """
+    check_spread(*latents)
+    sentences = [captions(data.truth, seed, partial=0.2) for seed in range(wordings)]
+    tokenizer = Tokenizer.train(sentences[0])
+    recipe = replace(recipe, text=replace(recipe.text, vocab_size=len(tokenizer)))
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.training.seed)
+        text = TextTransformer(recipe.text).to(data.images.device)
+    length, device = recipe.text.length, data.images.device
+    ids = torch.stack([tokenizer(some, length) for some in sentences], 1).to(device)      # (N, wordings, L)
+    empty = tokenizer([""], length).to(device)
+
+    def loss(mean, std, ids, generator):
+        n = len(ids)
+        noise = torch.randn(mean.shape, generator=generator, device=device)
+        which = torch.randint(wordings, (n,), generator=generator, device=device)
+        dropped = torch.rand(n, 1, generator=generator, device=device) < 0.1
+        ids = torch.where(dropped, empty, ids[torch.arange(n, device=device), which])     # (B, L)
+        return denoiser.loss(mean + std * noise, text(ids)[0], generator, drop=0)
+
+    identity = {"network": asdict(recipe.network), "text": asdict(recipe.text)}
+    both = nn.ModuleList([denoiser, text])
+    metrics = fit(both, loss, (*latents, ids), recipe.training, run_dir, bar, identity)
+    return recipe, text, tokenizer, metrics

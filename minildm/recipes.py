@@ -4,7 +4,7 @@ A model takes three moves:  images -> VAE,  images -> latents,  (latents, labels
 A run folder makes each move resumable: run it again and it goes on from where it stopped.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +17,7 @@ from minildm.denoiser import Denoiser, logit_normal, uniform
 from minildm.dit import DiT, DiTConfig
 from minildm.evaluation import Classifier, ClassifierConfig, in_batches, label_accuracy
 from minildm.losses import PatchDiscriminator, sharp_losses
+from minildm.text import TextConfig
 from minildm.training import TrainConfig, fit
 from minildm.unet import UNet, UNetConfig
 from minildm.vae import AutoencoderKL, VAEConfig
@@ -47,6 +48,7 @@ class Recipe:
     times: str = "uniform"
     guidance_scale: float = 2.0
     num_inference_steps: int = 30
+    text: TextConfig | None = None  # of the captions' encoder, trained with the denoiser; None: labels
     mirror: bool = False    # train on each picture's mirror image as well: right for photographs
     measured: str = "not yet"  # on MNIST, with seed and hardware
 
@@ -67,6 +69,15 @@ RECIPES = {
         TrainConfig(steps=3600, batch_size=64, lr=1.5e-3, warmup=100, ema=0.995), kl_weight=1e-4,
         schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
         num_inference_steps=20, mirror=True),
+    "cpu-scenes": Recipe(  # captions to pictures, 25 minutes on 2 cores
+        VAEConfig(3, 8, (48,), blocks=0, attention=False, groups=0, patch=4),
+        TrainConfig(steps=700, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
+        DiTConfig(8, 8, dim=128, depth=6, heads=4, patch=1, num_classes=0, context_dim=128,
+                  cross_attention=True),
+        TrainConfig(steps=6000, batch_size=64, lr=1.2e-3, warmup=100, decay="none", ema=0.998,
+                    save_every=250),
+        kl_weight=1e-4, schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
+        num_inference_steps=20, text=TextConfig(1024, length=20, dim=128, depth=2, heads=4)),
     "gpu": Recipe(  # minutes on one GPU
         VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
         TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),
@@ -79,15 +90,22 @@ RECIPES = {
         DiTConfig(4, 4, dim=32, depth=2, heads=2, patch=2),
         TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9),
         schedule="flow", prediction_type="flow", times="logit_normal", num_inference_steps=5),
+    "smoke-scenes": Recipe(
+        VAEConfig(3, 4, (16,), blocks=0, attention=False, groups=0, patch=4),
+        TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),
+        DiTConfig(4, 4, dim=32, depth=1, heads=2, patch=1, num_classes=0, context_dim=32,
+                  cross_attention=True),
+        TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9), schedule="flow", prediction_type="flow",
+        times="logit_normal", num_inference_steps=3, text=TextConfig(1024, 20, dim=32, depth=1, heads=2)),
 }
 CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=2e-3, weight_decay=0.05, warmup=100, ema=0.99)
 COLOUR_CLASSIFIER = TrainConfig(steps=3600, batch_size=128, lr=3e-3, weight_decay=0.05, warmup=100, ema=0.995)
 
 
 def named(name: str, images: ImageSet) -> Recipe:
-    """The row for a set: "cpu" is "cpu-colour" for colour images, where there is such a row."""
-    colour = f"{name}-colour"
-    return RECIPES[colour if images.images.shape[1] == 3 and colour in RECIPES else name]
+    """The row for a set: "cpu" is "cpu-scenes" for scenes, "cpu-colour" for colour images; else itself."""
+    kind = "scenes" if images.truth is not None else "colour" if images.images.shape[1] == 3 else ""
+    return RECIPES.get(f"{name}-{kind}", RECIPES[name])
 
 
 def variant(recipe: Recipe, backbone: str = "dit", objective: str = "flow") -> Recipe:
@@ -96,12 +114,18 @@ def variant(recipe: Recipe, backbone: str = "dit", objective: str = "flow") -> R
     if backbone == "unet":
         c = network
         network = UNetConfig(c.in_channels, c.out_channels, (c.dim // 4, c.dim // 2), (False, True), blocks=1,
-                             context_dim=c.dim, heads=c.heads, groups=8, num_classes=c.num_classes)
+                             context_dim=c.context_dim or c.dim, heads=c.heads, groups=8,
+                             num_classes=c.num_classes)
     return replace(recipe, network=network, prediction_type=objective, schedule=schedule, times=times)
 
 
 def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
-    """The recipe with the data's image channels and classes; colour gets 16 latent channels or more."""
+    """The recipe with the data's image channels and classes; colour gets 16 latent channels or more.
+
+    One for captions stays as it is.
+    """
+    if recipe.text:
+        return recipe
     channels, classes = images.images.shape[1], len(images.class_names)
     latent = recipe.vae.latent_channels if channels == 1 else max(16, recipe.vae.latent_channels)
     return replace(
@@ -159,13 +183,17 @@ def encode_all(vae: AutoencoderKL, images, batch_size: int = 500):
     return mean, torch.cat([p.std / scale for p in posteriors])
 
 
-def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=None, bar=True) -> dict:
-    """Train on the latents of `encode_all` and their labels (N,). Returns the metrics."""
-    mean, std = latents
+def check_spread(mean, std):
+    """Refuse latents of `encode_all` whose standard deviation is not about 1."""
     spread = (mean.var() + std.square().mean()).sqrt().item()
     if not 0.8 < spread < 1.25:
         raise MinildmError(f"the latents' standard deviation is {spread:.2f}, not about 1", "train_denoiser",
                            "vae.fit_latent_stats(images), then encode_all again")
+
+
+def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=None, bar=True) -> dict:
+    """Train on the latents of `encode_all` and their labels (N,). Returns the metrics."""
+    check_spread(*latents)
 
     def loss(mean, std, labels, generator, step):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
@@ -173,7 +201,7 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
         return denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
 
     identity = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times")}
-    return fit(denoiser, loss, (mean, std, labels), recipe.training, run_dir, bar,
+    return fit(denoiser, loss, (*latents, labels), recipe.training, run_dir, bar,
                {"network": asdict(recipe.network), **identity})
 
 
@@ -238,7 +266,8 @@ def from_dict(kind, values: dict):
             return tuple(given)
         if not isinstance(given, dict):
             return given
-        fitting = [k for k in get_args(kinds) or [kinds] if given.keys() <= names(k)]
+        fitting = [k for k in get_args(kinds) or [kinds]
+                   if is_dataclass(k) and given.keys() <= names(k)]
         if not fitting:
             raise MinildmError(f"no configuration has these numbers: {', '.join(given)}", kind.__name__,
                                "it was saved by another version: train it again")

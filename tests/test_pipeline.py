@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_recipes import pictures
 
-from minildm import MinildmError, pipeline
+from minildm import MinildmError, data, pipeline
 from minildm.pipeline import LatentDiffusion, padded
 from minildm.recipes import RECIPES, Recipe, build, for_data, from_dict
 from minildm.samplers import ddpm
@@ -92,3 +92,83 @@ def test_a_configuration_of_another_version_is_refused(pipe):
     values["network"]["wings"] = 2
     with pytest.raises(MinildmError, match="wings"):
         from_dict(Recipe, values)
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory):
+    """A model of scenes that has seen two steps, with weights large enough for words to matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "SCENES", {"train": 80, "test": 20})
+        train = data.load("scenes-glyphs", root=tmp_path_factory.mktemp("data"))
+    recipe = RECIPES["smoke-scenes"]
+    recipe = replace(recipe, vae_training=replace(recipe.vae_training, steps=2),
+                     training=replace(recipe.training, steps=2))
+    pipe, _, metrics = pipeline.train(recipe, train, bar=False)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in (*pipe.denoiser.parameters(), *pipe.text_encoder.parameters()):
+            p += 0.1 * torch.randn(p.shape, generator=generator)
+    return pipe, metrics
+
+
+PROMPTS = ["a red three left of a blue eight", "a green one in the middle"]
+
+
+def test_prompts_become_pictures(talking):
+    pipe, metrics = talking
+    assert len(metrics["loss"]) == 2 and pipe.recipe.text.vocab_size == len(pipe.tokenizer)
+    images = pipe.generate(PROMPTS, 2)
+    assert images.shape == (2, 3, 32, 32)
+    assert torch.allclose(pipe.generate(PROMPTS, 2, batch_size=1), images, atol=1e-4)
+    assert torch.equal(pipe.generate(PROMPTS, 2, negative=""), images)
+    changed = pipe.generate([PROMPTS[0], "a green one"], 2)
+    assert torch.allclose(changed[0], images[0], atol=1e-4) and not torch.allclose(changed[1], images[1])
+    assert not torch.allclose(pipe.generate(PROMPTS, 2, negative="green"), images)
+
+
+def test_at_scale_1_a_negative_prompt_is_not_even_asked(talking):
+    pipe, _ = talking
+    plain, negative = (pipe.generate(PROMPTS, 2, 1.0, negative=word) for word in ("", "green"))
+    assert torch.equal(plain, negative)
+    context, null = pipe.conditions(PROMPTS, "green")
+    assert context.shape == null.shape == (2, 20, 32)
+    assert torch.equal(null[:1], pipe.encode_prompts(["green"]))
+
+
+def test_a_model_of_prompts_saved_and_loaded_is_the_same(talking, tmp_path):
+    pipe, _ = talking
+    pipe.save(tmp_path / "model")
+    again = LatentDiffusion.load(tmp_path / "model")
+    assert again.recipe == pipe.recipe and again.tokenizer.merges == pipe.tokenizer.merges
+    assert torch.equal(again.tokenizer(PROMPTS, 20), pipe.tokenizer(PROMPTS, 20))
+    assert (again.generate(PROMPTS, 2) - pipe.generate(PROMPTS, 2)).abs().max() < 0.05
+
+
+def test_words_for_a_model_of_labels_and_labels_for_one_of_words_are_refused(pipe, talking):
+    for wanted in (["three"], [0]):
+        with pytest.raises(MinildmError, match="knows no words"):
+            pipe.generate(wanted, 2, negative="" if isinstance(wanted[0], str) else "green")
+    with pytest.raises(MinildmError, match="draws prompts"):
+        talking[0].generate([3], 2)
+
+
+def test_a_tenth_of_the_captions_is_empty_and_wordings_vary(monkeypatch):
+    seen = []
+
+    class Listener(pipeline.TextTransformer):
+        def forward(self, ids):
+            seen.append(ids)
+            return super().forward(ids)
+
+    monkeypatch.setattr(pipeline, "TextTransformer", Listener)
+    monkeypatch.setattr(data, "SCENES", {"train": 40, "test": 20})
+    train, recipe = data.load("scenes-glyphs"), RECIPES["smoke-scenes"]
+    _, denoiser = build(recipe)
+    recipe = replace(recipe, training=replace(recipe.training, steps=30, batch_size=32))
+    latents = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    trained = pipeline.train_on_captions(denoiser, (latents, 0 * latents), train, recipe, bar=False)
+    tokenizer = trained[2]
+    ids = torch.cat(seen)
+    empty = (ids == tokenizer([""], 20)).all(1).float().mean()
+    assert 0.06 < empty < 0.14 and len(ids.unique(dim=0)) > 80        # of 40 pictures
+    assert sum("right" in tokenizer.decode(row) for row in ids) > 20

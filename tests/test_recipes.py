@@ -42,7 +42,10 @@ def test_every_row_fits_together_and_survives_json(name):
     assert from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
     with torch.device("meta"):
         colour = for_data(recipe, pictures(channels=3))
-    assert (colour.vae.in_channels, colour.network.in_channels, colour.network.num_classes) == (3, 16, 3)
+    if recipe.text:
+        assert colour == recipe and recipe.text.dim == recipe.network.context_dim
+    else:
+        assert (colour.vae.in_channels, colour.network.in_channels, colour.network.num_classes) == (3, 16, 3)
 
 
 @pytest.mark.parametrize("backbone", ["dit", "unet"])

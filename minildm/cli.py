@@ -75,7 +75,7 @@ class Demo:
 class Train:
     """Train a VAE and a denoiser of its latents, and keep the model."""
 
-    data: str = "mnist"  # mnist, fashion-mnist, cifar10, glyphs or folder:PATH
+    data: str = "mnist"  # mnist, fashion-mnist, cifar10, glyphs, scenes, scenes-glyphs or folder:PATH
     out: Path | None = None  # folder of the run and the model; by default runs/train-DATA
     seed: int = 0
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
@@ -83,7 +83,7 @@ class Train:
     objective: Objective = "flow"  # what it learns to predict
 
     def check(self):
-        check_data(self.data)
+        check_data(self.data, ("scenes", "scenes-glyphs"))
         check("--seed", 0 <= self.seed < 2**31, "0 to 2147483647", self.seed)
         check_out(self.out)
 
@@ -95,9 +95,11 @@ class Train:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw pictures with a trained model."""
+    """Draw pictures with a trained model: of prompts, of labels, or of every class in turn."""
 
-    model: str = "mnist"  # a folder that holds a model, or the name of one in data/zoo
+    model: str | None = None  # a folder that holds a model, or a name in data/zoo; scenes for prompts
+    prompt: tuple[str, ...] = ()  # sentences, one picture each: "a red three left of a blue eight"
+    negative: str = ""  # a prompt to stay away from
     labels: tuple[int, ...] = ()  # class numbers, one picture each; by default every class in turn
     num: int = 100  # pictures, 1 to 10000, when no labels are given
     steps: int | None = None  # of the sampler, 1 to 1000; by default the model's own
@@ -112,6 +114,10 @@ class Sample:
         check("--guidance-scale", self.guidance_scale is None or 0 <= self.guidance_scale <= 100, "0 to 100",
               self.guidance_scale)
         check("--seed", 0 <= self.seed < 2**31, "0 to 2147483647", self.seed)
+        alone = not (self.prompt and self.labels)
+        check("--prompt", alone, "the place of --labels", " ".join(self.prompt))
+        beside = bool(self.prompt) or not self.negative
+        check("--negative", beside, "its place beside --prompt", self.negative)
         check("--labels", all(label >= 0 for label in self.labels), "class numbers from 0", self.labels)
         check_out(self.out, ".png")
 
@@ -121,13 +127,16 @@ class Sample:
         from minildm import plotting, samplers
         from minildm.pipeline import LatentDiffusion
 
-        pipe = LatentDiffusion.load(self.model, "cuda" if torch.cuda.is_available() else "cpu")
+        model = self.model or ("scenes" if self.prompt else "mnist")
+        pipe = LatentDiffusion.load(model, "cuda" if torch.cuda.is_available() else "cpu")
         every = torch.arange(self.num) % len(pipe.class_names)
-        labels = torch.tensor(self.labels) if self.labels else every
+        wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
+        names = self.prompt or [pipe.class_names[i] for i in wanted]
         began, sampler = time.perf_counter(), getattr(samplers, self.sampler)
-        images = pipe.generate(labels, self.steps, self.guidance_scale, self.seed, sampler)
-        plotting.show_images(images.cpu(), [pipe.class_names[i] for i in labels], path=self.out)
-        print(f"{len(labels)} pictures in {time.perf_counter() - began:.1f} s: {self.out}")
+        images = pipe.generate(wanted, self.steps, self.guidance_scale, self.seed, sampler,
+                               negative=self.negative)
+        plotting.show_images(images.cpu(), names, path=self.out)
+        print(f"{len(wanted)} pictures in {time.perf_counter() - began:.1f} s: {self.out}")
 
 
 @dataclass(frozen=True)

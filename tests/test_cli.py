@@ -34,6 +34,8 @@ WRONG = [  # arguments, what the answer must name
     ("sample --guidance-scale nan", "--guidance-scale takes"),
     ("sample --guidance-scale inf", "--guidance-scale"), ("sample --guidance-scale big", "--guidance-scale"),
     ("sample --sampler dpm", "ddim"), ("sample --sampler", "--sampler"), ("sample --labels -1", "--labels"),
+    ("sample --labels 1 --prompt red", "--prompt red"), ("sample --negative red", "beside --prompt"),
+    ("demo --data scenes", "--data takes"), ("train --data scene", "scenes"),
     ("sample --labels a", "--labels"), ("sample --seed -1", "--seed takes"), ("sample --out x.jpg", ".png"),
     ("sample --out /no/such/x.txt", ".png"), ("sample --model /no/such", "there is no model"),
     ("evaluate --samples /no/such.npz", "--samples takes"), ("evaluate --data nope", "--data takes"),

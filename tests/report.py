@@ -100,19 +100,25 @@ def vae():
               facts["seconds"]["vae"])
 
 
-def sharp():
-    """Lesson 02, whose code is run and whose own scores are read, so that report and lesson can't differ."""
+def run_lesson(number: str) -> tuple[dict, float]:
+    """A lesson's code, run: the names that it leaves and its seconds. So report and lesson can't differ."""
     import matplotlib
     import matplotlib.pyplot as plt
     import nbformat
 
     matplotlib.use("agg")
-    lesson = nbformat.read(ROOT / "lessons" / "02_sharp_latents.ipynb", 4)
+    lesson = nbformat.read(next(path for path in LESSONS if path.name.startswith(number)), 4)
     began, names = time.perf_counter(), {}
     for cell in (cell for cell in lesson.cells if cell.cell_type == "code"):
         exec(cell.source, names)
         plt.close("all")
-    seconds, scores = time.perf_counter() - began, names["scores"]
+    return names, time.perf_counter() - began
+
+
+def sharp():
+    """Lesson 02's own scores."""
+    names, seconds = run_lesson("02")
+    scores = names["scores"]
     if names["name"] != "cifar10":
         sys.exit("report: sharp is about photographs and needs CIFAR-10: see data/README.md")
     blurred, sharp = scores["L2"], scores["L1 + perceptual + adversarial"]
@@ -121,6 +127,39 @@ def sharp():
     yield row("sharp: high-frequency power / real", round(sharp["high"], 3), "0.75 to 1.25",
               0.75 <= sharp["high"] <= 1.25, seconds)
     yield row("sharp: PSNR below L2's, dB", round(lost, 2), "< 2", lost < 2, seconds)
+
+
+def steps():
+    """Lesson 09's own scores: flow and eps, trained on MNIST's latents for equally many steps."""
+    names, seconds = run_lesson("09")
+    at, column, seeds = names["ladder"].index, names["column"], len(names["seeds"])
+    ratio = column("flow, Euler")[at(10)] / column("eps, DDIM")[at(50)]
+    yield row(f"steps: Fréchet distance, flow in 10 Euler steps / eps in 50 of DDIM, {seeds} seeds",
+              round(ratio, 3), "<= 1", ratio <= 1, seconds)
+    ratio = names["quick"] / names["exact"]
+    yield row(f"steps: Fréchet distance, eps, DPM-Solver++ in 20 steps / DDIM in 100, {seeds} seeds",
+              round(ratio, 3), "<= 1.05", ratio <= 1.05, seconds)
+
+
+def samplers():
+    """Our ddim loop beside the loop of diffusers' pipelines, the same U-Net and weights."""
+    from minildm.bench import bench as measure
+
+    began = time.perf_counter()
+    for r in measure(with_peer=True, rounds=20):
+        if r["name"] == "sampler loop":
+            yield row(f"samplers: pictures a second / diffusers', {r['precision']}", round(1 / r["ratio"], 3),
+                      ">= 1.0", r["ratio"] <= 1, time.perf_counter() - began)
+
+
+def dit():
+    """Lesson 10's own race."""
+    names, seconds = run_lesson("10")
+    best, macs, keys, seeds = names["best"], names["macs"], list(names["racers"]), len(names["seeds"])
+    for a, b in zip(keys[:3], keys[3:], strict=True):
+        ratio, cost = best[a][0] / best[b][0], macs[a] / macs[b]
+        yield row(f"dit: held-out loss, {a} / {b}, {cost:.2f} of its multiply-adds, {seeds} seeds",
+                  round(ratio, 3), "< 1", ratio < 1, seconds)
 
 
 def copies():
@@ -228,13 +267,18 @@ def lessons_sharp():
     yield from at_cpu_budget("lessons-sharp", "02", "14")
 
 
+def lessons_flow():
+    yield from at_cpu_budget("lessons-flow", "05", "09", "10")
+
+
 def unit():
     seconds = timed([*PYTEST, "tests", "-m", "not slow"])
     yield row("unit: seconds of the unit tests", round(seconds), "<= 90", seconds <= 90, seconds)
 
 
 REPORTS = {f.__name__.replace("_", "-"): f for f in (
-    demo, vae, sharp, copies, metrics, cifar, bench, kill, nbval, unit, lessons_sharp)}
+    demo, vae, sharp, copies, metrics, cifar, steps, samplers, dit, bench, kill, nbval, unit, lessons_sharp,
+    lessons_flow)}
 HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
 
 

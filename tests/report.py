@@ -225,6 +225,134 @@ def metrics():
     yield row("metrics: seconds to score 50,000 images", round(seconds), "<= 180", seconds <= 180, seconds)
 
 
+def scenes():
+    """The zoo's model of scenes, 500 prompts of each kind; the floor is the same scenes, composed."""
+    from minildm import checkpoint, data
+    from minildm.pipeline import LatentDiffusion
+    from minildm.recipes import ZOO, load_classifier
+    from minildm.scenes import agreement, captions, compose, detect
+
+    pipe, classifier = LatentDiffusion.load("scenes"), load_classifier("mnist")
+    digits = data.load("mnist", "test")
+    right, began = {}, time.perf_counter()
+    for held_out in (False, True):
+        real, truth = compose(digits.images, digits.labels, 500, seed=11, held_out=held_out)
+        drawn = pipe.generate(captions(truth, seed=11))
+        right[held_out], floors = ({name: each.float().mean().item() for name, each in
+                                    agreement(detect(images, classifier), truth).items()}
+                                   for images in (drawn, data.to_float(real)))
+        for name, bar in (("colour", 0.95), ("digit", 0.9), ("place", 0.85)):
+            value, seconds = right[held_out][name], time.perf_counter() - began
+            floor = f"real scenes {floors[name]:.3f}"
+            if held_out:
+                yield row(f"scenes: {name} right, held-out combinations ({floor})", round(value, 3),
+                          "at most 0.1 lower", value >= right[False][name] - 0.1, seconds)
+            else:
+                yield row(f"scenes: {name} right, 500 prompts ({floor})", round(value, 3), f">= {bar}",
+                          value >= bar, seconds)
+    training = checkpoint.load(ZOO / "scenes")[1]["measured"]["seconds"]
+    minutes = (training["vae"] + training["denoiser"]) / 60
+    yield row("scenes: minutes of training", round(minutes, 1), "<= 25", minutes <= 25, minutes * 60)
+    began = time.perf_counter()
+    pipe.generate(captions(truth[:16]), num_inference_steps=30)
+    seconds = time.perf_counter() - began
+    yield row("scenes: seconds for 16 at 30 steps", round(seconds, 1), "<= 10", seconds <= 10, seconds)
+
+
+def pointing():
+    """Where the words of a colour and a digit look, on pictures that show all that was asked for."""
+    import torch
+
+    from minildm.layers import mean_map, record_attention
+    from minildm.pipeline import LatentDiffusion
+    from minildm.recipes import load_classifier
+    from minildm.scenes import (
+        COLOURS,
+        DIGITS,
+        agreement,
+        captions,
+        catalogue,
+        centre_of_mass,
+        detect,
+        inside,
+    )
+
+    began, pipe = time.perf_counter(), LatentDiffusion.load("scenes")
+    every = catalogue()
+    every = every[~every.held_out]
+    truth = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(12))[:200]]
+    prompts = captions(truth, seed=12)
+    with record_attention(pipe.denoiser.network) as maps:
+        found = detect(pipe.generate(prompts, guidance_scale=1.0), load_classifier("mnist"))
+    centres = centre_of_mass(mean_map(maps)).cpu()                       # (N, L, 2)
+    ids = pipe.tokenizer(prompts, centres.shape[1])
+    right, hits = agreement(found, truth)["all"], {"colour": [], "digit": []}
+    for i in right.nonzero()[:, 0].tolist():
+        for k in range(1 + (truth.digits[i, 1] >= 0)):
+            word = {"colour": COLOURS[truth.colours[i, k]], "digit": DIGITS[truth.digits[i, k]]}
+            if truth.digits[i, 0] == truth.digits[i, 1]:
+                del word["digit"]                                        # two threes: which is meant?
+            for kind in word:
+                at = ids[i].tolist().index(pipe.tokenizer.encode(word[kind])[-1])
+                hits[kind].append(inside(centres[i, at], found.boxes[i, k]).item())
+    for kind, hit in hits.items():
+        share = sum(hit) / max(1, len(hit))
+        yield row(f"pointing: {kind} words whose attention is centred in their digit's box, of {len(hit)}",
+                  round(share, 3), ">= 0.8", share >= 0.8, time.perf_counter() - began)
+
+
+def guidance():
+    """Negative prompts and cost on the zoo's scenes; adherence and diversity by scale up to 7.5."""
+    import torch
+
+    from minildm.evaluation import diversity
+    from minildm.guidance import cfg
+    from minildm.pipeline import LatentDiffusion
+    from minildm.recipes import load_classifier
+    from minildm.scenes import COLOURS, DIGITS, agreement, captions, catalogue, detect
+
+    began, pipe, classifier = time.perf_counter(), LatentDiffusion.load("scenes"), load_classifier("mnist")
+    context, null = pipe.conditions(["a red three left of a blue eight"] * 16)
+    noise, t = pipe.noise(16), torch.tensor(0.5)
+    plain = cfg(pipe.denoiser, context, null, 1.0)(noise, t)
+    same = torch.equal(plain, pipe.denoiser(noise, t, context))
+    yield row("guidance: scale 1 is the conditional model, bit for bit", same, "True", same, 0)
+    prompts = [f"a {DIGITS[k % 8]} in the middle" for k in range(160)]         # no eight: "an eight"
+    red = [(detect(pipe.generate(prompts, negative=negative), classifier).colours[:, 0] == 0).float().mean()
+           for negative in ("", COLOURS[0])]
+    drop = 1 - (red[1] / red[0]).item()
+    yield row(f'guidance: share of red, {red[0]:.3f}, falls by negative prompt "red" by', round(drop, 3),
+              ">= 0.8", drop >= 0.8, time.perf_counter() - began)
+    every = catalogue()
+    some = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(13))[:20]]
+    truth = some[torch.arange(20).repeat_interleave(8)]
+    prompts = [words for words in captions(some, seed=13) for _ in range(8)]
+    scales, adherence, spread = (1.0, 2.0, 3.0, 5.0, 7.5), [], []
+    for scale in scales:
+        images = pipe.generate(prompts, guidance_scale=scale)
+        adherence.append(agreement(detect(images, classifier), truth)["all"].float().mean().item())
+        spread.append(diversity(images.flatten(1), torch.arange(20).repeat_interleave(8)))
+    rises = all(a <= b for a, b in zip(adherence[:-1], adherence[1:], strict=True))
+    falls = all(a >= b for a, b in zip(spread[:-1], spread[1:], strict=True))
+    yield row(f"guidance: all right at scales {', '.join(map(str, scales))}",
+              ", ".join(f"{a:.2f}" for a in adherence), "rises", rises, time.perf_counter() - began)
+    yield row("guidance: diversity at these scales", ", ".join(f"{a:.1f}" for a in spread), "falls", falls,
+              time.perf_counter() - began)
+    seconds = []
+    for scale in (1.0, 4.0):
+        denoise = torch.no_grad()(cfg(pipe.denoiser, context, null, scale))
+        denoise(noise, t)
+        rounds = []
+        for _ in range(20):
+            began = time.perf_counter()
+            denoise(noise, t)
+            rounds.append(time.perf_counter() - began)
+        seconds.append(min(rounds))
+    ratio = seconds[1] / seconds[0]
+    yield row("guidance: a guided step / an unguided one, seconds", round(ratio, 2), "<= 2.1", ratio <= 2.1,
+              sum(seconds))
+
+
 def bench():
     from minildm.bench import bench as measure
 
@@ -277,8 +405,8 @@ def unit():
 
 
 REPORTS = {f.__name__.replace("_", "-"): f for f in (
-    demo, vae, sharp, copies, metrics, cifar, steps, samplers, dit, bench, kill, nbval, unit, lessons_sharp,
-    lessons_flow)}
+    demo, vae, sharp, copies, metrics, scenes, pointing, guidance, cifar, steps, samplers, dit, bench, kill,
+    nbval, unit, lessons_sharp, lessons_flow)}
 HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
 
 

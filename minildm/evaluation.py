@@ -35,7 +35,8 @@ class ClassifierConfig:
 
     channels_in: int = 1
     classes: int = 10
-    width: int = 32           # channels of the first stage; each later stage doubles them
+    width: int = 32           # channels of the first stage
+    growth: tuple[int, ...] = (1, 2, 4)  # of each stage, in widths
     feature_dim: int = 64
     rotation: float = 12.0    # degrees
     zoom: float = 0.12        # relative
@@ -45,12 +46,12 @@ class ClassifierConfig:
 
 
 class Classifier(nn.Module):
-    """Three stages of two convolutions, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
+    """Stages of two convolutions, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
 
     def __init__(self, config: ClassifierConfig):
         super().__init__()
         self.config = config
-        widths = [config.channels_in, config.width, 2 * config.width, 4 * config.width]
+        widths = [config.channels_in, *(config.width * times for times in config.growth)]
         norm = nn.BatchNorm2d if config.pool else partial(nn.GroupNorm, 4)
 
         def stage(a, b):

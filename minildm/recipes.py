@@ -66,7 +66,7 @@ RECIPES = {
         VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=2200, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
         DiTConfig(16, 16, dim=192, depth=8, heads=6, patch=2),
-        TrainConfig(steps=3600, batch_size=64, lr=1.5e-3, warmup=100, ema=0.995), kl_weight=1e-4,
+        TrainConfig(steps=5000, batch_size=64, lr=1.5e-3, warmup=100, ema=0.995), kl_weight=1e-4,
         schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
         num_inference_steps=20, mirror=True),
     "cpu-scenes": Recipe(  # captions to pictures, 25 minutes on 2 cores
@@ -99,7 +99,7 @@ RECIPES = {
         times="logit_normal", num_inference_steps=3, text=TextConfig(1024, 20, dim=32, depth=1, heads=2)),
 }
 CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=2e-3, weight_decay=0.05, warmup=100, ema=0.99)
-COLOUR_CLASSIFIER = TrainConfig(steps=3600, batch_size=128, lr=3e-3, weight_decay=0.05, warmup=100, ema=0.995)
+COLOUR_CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=3e-3, weight_decay=0.05, warmup=100, ema=0.99)
 
 
 def named(name: str, images: ImageSet) -> Recipe:
@@ -210,7 +210,7 @@ def classifier_for(images: ImageSet) -> tuple[ClassifierConfig, TrainConfig]:
     channels, classes = images.images.shape[1], len(images.class_names)
     if channels == 1:
         return ClassifierConfig(channels, classes), CLASSIFIER
-    return ClassifierConfig(channels, classes, width=40, rotation=0, zoom=0.1, shift=3, mirror=True,
+    return ClassifierConfig(channels, classes, growth=(1, 4, 4), rotation=0, zoom=0, mirror=True,
                             pool=True), COLOUR_CLASSIFIER
 
 
@@ -251,7 +251,7 @@ def load_classifier(name: str = "mnist") -> Classifier | None:
     if not folder.is_dir():
         return None
     tensors, meta = checkpoint.load(folder)
-    model = Classifier(ClassifierConfig(**meta["classifier"]))
+    model = Classifier(from_dict(ClassifierConfig, meta["classifier"]))
     model.load_state_dict({key: t.float() for key, t in tensors.items()})
     return model.eval()
 

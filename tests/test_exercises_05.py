@@ -38,7 +38,12 @@ def restart(step, denoise, noise, n):
     return x
 
 
+def look_ahead(x0, before, a, b, c):
+    return x0 + (c - b) / (b - a) / 2 * (x0 - before)
+
+
 def test_solutions_pass():
+    exercises.check_look_ahead(look_ahead)
     exercises.check_posterior(posterior)
     exercises.check_ddim_step(ddim_step)
     exercises.check_eps_to_v(eps_to_v)
@@ -101,8 +106,19 @@ SAMPLE = [
     ("should be", restart),
     ("should be", lambda step, denoise, noise, n: denoise(noise, torch.tensor(1.0))),
 ]
-WRONG = [(name, *row) for name, rows in [("posterior", POSTERIOR), ("ddim_step", DDIM_STEP),
-                                         ("eps_to_v", EPS_TO_V), ("sample", SAMPLE)] for row in rows]
+LOOK_AHEAD = [
+    ("whole one", lambda x0, before, a, b, c: look_ahead(x0, before, a, b, 2 * c - b)),
+    ("upside down", lambda x0, before, a, b, c: x0 + (b - a) / (c - b) / 2 * (x0 - before)),
+    ("sign", lambda x0, before, a, b, c: look_ahead(x0, before, a, b, 2 * b - c)),
+    ("not from before", lambda x0, before, a, b, c: look_ahead(x0, before, a, b, c) - x0 + before),
+    ("ratio is missing", lambda x0, before, a, b, c: x0 + (x0 - before) / 2),
+    ("in the past", lambda x0, before, a, b, c: (x0 + before) / 2),
+    ("both together", lambda x0, before, a, b, c: x0 + (c - b) / (c - a) / 2 * (x0 - before)),
+    ("should be", lambda x0, before, a, b, c: x0),
+]
+ANSWERS = {"posterior": POSTERIOR, "ddim_step": DDIM_STEP, "look_ahead": LOOK_AHEAD, "eps_to_v": EPS_TO_V,
+           "sample": SAMPLE}
+WRONG = [(name, *row) for name, rows in ANSWERS.items() for row in rows]
 
 
 @pytest.mark.parametrize("name, said, answer", WRONG)

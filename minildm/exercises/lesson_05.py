@@ -42,3 +42,16 @@ def check_sample(f):
     passed(compare("sample", got, run(X, 1, .75, .5, .25, 0), {
         "the last step, to 0, is missing": run(X, 1, .75, .5, .25), "begin at 1": run(X, .75, .5, .25, 0),
         "n steps pass n + 1 times": run(X, 1, 2 / 3, 1 / 3, 0), "too many": run(X, 1, .8, .6, .4, .2, 0)}))
+
+
+def check_look_ahead(f):
+    x0, before, (a, b, c) = X, X0, torch.tensor([-1.0, 0.2, 0.8])
+    half = (c - b) / (b - a) / 2
+    passed(compare("look_ahead", f(x0, before, a, b, c), x0 + half * (x0 - before), {
+        "half a step: this goes a whole one": x0 + 2 * half * (x0 - before),
+        "upside down: the step to come over the step before": x0 + (x0 - before) / half / 4,
+        "back, not ahead: the sign": x0 - half * (x0 - before),
+        "start from x0, not from before": before + half * (x0 - before),
+        "the steps are not equally long: their ratio is missing": x0 + (x0 - before) / 2,
+        "half way between both is in the past": (x0 + before) / 2,
+        "this step's length over both together": x0 + (c - b) / (c - a) / 2 * (x0 - before)}))

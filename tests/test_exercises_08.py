@@ -1,0 +1,78 @@
+"""Lesson 08's checks: the solution passes; the wrong answers that students give are told what is wrong."""
+
+import pytest
+import torch
+
+from minildm import exercises
+from minildm.guidance import cfg, cfg_rescaled, classifier_guidance, interval
+from minildm.schedules import Schedule
+
+
+def guided(null, cond, w):
+    """In the package's own words: a denoiser that answers with one or the other."""
+    denoise = cfg(lambda x, t, context: torch.cat([null, cond]), torch.ones(3), torch.zeros(3), w)
+    return denoise(null, torch.tensor(0.5))
+
+
+def classifier_step(x0, gradient, alpha, sigma, w):
+    schedule = Schedule(lambda t: alpha, lambda t: sigma)
+    denoise = classifier_guidance(lambda x, t: x0, lambda x, t: (x * gradient).flatten(1).sum(1), schedule, w)
+    return denoise(x0, torch.tensor(0.5))
+
+
+def towards_both(denoiser, a, b, null, w_a, w_b):
+    def denoise(x, t):
+        n = denoiser(x, t, null)
+        return n + w_a * (denoiser(x, t, a) - n) + w_b * (denoiser(x, t, b) - n)
+    return denoise
+
+
+def rescaled(cond, guided, phi):
+    null = (guided - 2 * cond) / -1             # so that null + 2 (cond - null) is `guided`
+    denoise = cfg_rescaled(lambda x, t, c: torch.cat([null, cond]), torch.ones(3), torch.zeros(3), 2.0, phi)
+    return denoise(cond, torch.tensor(0.5))
+
+
+def scale_at(t, w, low, high):
+    return interval(lambda x, t: x * w, lambda x, t: x, low, high)(torch.ones_like(t), t)
+
+
+def test_solutions_pass():
+    exercises.check_guided(guided)
+    exercises.check_classifier_step(classifier_step)
+    exercises.check_towards_both(towards_both)
+    exercises.check_rescaled(rescaled)
+    exercises.check_scale_at(scale_at)
+
+
+@pytest.mark.parametrize("check, wrong, named", [
+    ("guided", lambda n, c, w: c + w * (c - n), "0 is off"),
+    ("guided", lambda n, c, w: n - w * (c - n), "away"),
+    ("guided", lambda n, c, w: c + w * (n - c), "changed places"),
+    ("guided", lambda n, c, w: (n + w * c) / (1 + w), "mean"),
+    ("guided", lambda n, c, w: c, "no guidance"),
+    ("guided", lambda n, c, w: None, "return"),
+    ("classifier_step", lambda x0, g, a, s, w: x0 + w * g, "sigma"),
+    ("classifier_step", lambda x0, g, a, s, w: x0 + w * s / a * g, "squared"),
+    ("classifier_step", lambda x0, g, a, s, w: x0 + w * s**2 * g, "alpha is missing"),
+    ("classifier_step", lambda x0, g, a, s, w: x0 - w * s**2 / a * g, "downhill"),
+    ("classifier_step", lambda x0, g, a, s, w: x0 + s**2 / a * g, "w is missing"),
+    ("towards_both", lambda d, a, b, n, u, v: towards_both(d, b, a, n, u, v), "changed places"),
+    ("towards_both", lambda d, a, b, n, u, v: towards_both(d, a, b, n, u, -v), "away"),
+    ("towards_both", lambda d, a, b, n, u, v: towards_both(d, a, b, n, u, 0.0), "never asked"),
+    ("towards_both", lambda d, a, b, n, u, v: lambda x, t: u * d(x, t, a) + v * d(x, t, b), "differs"),
+    ("towards_both", lambda d, a, b, n, u, v: d(a, torch.tensor(0.5), a), "return a function"),
+    ("rescaled", lambda c, g, phi: (phi * c.std() / g.std() + 1 - phi) * g, "whole batch"),
+    ("rescaled", lambda c, g, phi: rescaled(c, g, 1 - phi), "share"),
+    ("rescaled", lambda c, g, phi: rescaled(c, g, 1.0), "not used"),
+    ("rescaled", lambda c, g, phi: phi * c + (1 - phi) * g, "takes the guidance back"),
+    ("rescaled", lambda c, g, phi: g, "nothing has changed"),
+    ("scale_at", lambda t, w, low, high: torch.where((low < t) & (t <= high), w, 0.0), "off is 1"),
+    ("scale_at", lambda t, w, low, high: torch.where((low < t) & (t <= high), 1.0, w), "changed places"),
+    ("scale_at", lambda t, w, low, high: torch.where(low < t, w, 1.0), "never ends"),
+    ("scale_at", lambda t, w, low, high: torch.where(t <= high, w, 1.0), "never begins"),
+    ("scale_at", lambda t, w, low, high: torch.where((low <= t) & (t < high), w, 1.0), "high inside"),
+])
+def test_wrong_answers_are_told_why(check, wrong, named):
+    with pytest.raises(AssertionError, match=named):
+        getattr(exercises, f"check_{check}")(wrong)

@@ -11,6 +11,7 @@ text encoder, `TextConfig()`, has 123,060,480. Ours differ in numbers only.
 
 import math
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ class VisionConfig:
     dim: int = 1024
     depth: int = 24
     heads: int = 16
+    stem: tuple[int, ...] = ()  # channels of convolutions that halve the sides, in place of the patch's own
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class VisionTransformer(nn.Module):
     that collects what the picture shows (Dosovitskiy et al. 2021, eq. 1-4, arXiv:2010.11929).
 
     CLIP has one more norm, before the first block. pre_norm is pre_layrnorm in transformers, post_norm, of
-    the class token alone, post_layernorm.
+    the class token alone, post_layernorm. A patch goes through one linear map; a small set of pictures gets
+    further with a stem of few convolutions (Xiao et al. 2021, arXiv:2106.14881).
     """
 
     def __init__(self, config: VisionConfig):
@@ -110,8 +113,15 @@ class VisionTransformer(nn.Module):
         if c.image_size % c.patch:
             raise MinildmError(f"side {c.image_size} is no multiple of patch {c.patch}", "VisionConfig",
                                "change one")
+        if c.stem and c.patch != 2**len(c.stem):
+            raise MinildmError(f"a stem of {len(c.stem)} for patch {c.patch}", "VisionConfig",
+                               f"each halves the sides: patch={2**len(c.stem)}")
         self.class_embedding = nn.Parameter(torch.empty(c.dim))
         self.patch_embedding = nn.Conv2d(c.in_channels, c.dim, c.patch, stride=c.patch, bias=False)
+        if c.stem:
+            convs = [(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GELU())
+                     for a, b in pairwise([c.in_channels, *c.stem])]
+            self.patch_embedding = nn.Sequential(*chain(*convs), nn.Conv2d(c.stem[-1], c.dim, 1))
         self.position_embedding = nn.Embedding(1 + (c.image_size // c.patch)**2, c.dim)
         self.pre_norm = nn.LayerNorm(c.dim)
         self.blocks = nn.ModuleList(Block(c.dim, c.heads) for _ in range(c.depth))

@@ -230,6 +230,7 @@ def test_errors_name_the_cure():
     for call, words in [(lambda: clip.text_model(torch.zeros(1, 11).long()), r"tokenizer\(texts, 10\)"),
                         (lambda: clip.text_model(torch.tensor([[60]])), "token 60 of 60"),
                         (lambda: clip.vision_model(random(1, 1, 12, 12)), r"pass \(2, 12, 12\)"),
-                        (lambda: VisionTransformer(VisionConfig(image_size=30)), "multiple of patch 14")]:
+                        (lambda: VisionTransformer(VisionConfig(image_size=30)), "multiple of patch 14"),
+                        (lambda: VisionTransformer(VisionConfig(3, 32, 8, stem=(4, 8))), "patch=4")]:
         with pytest.raises(MinildmError, match=words):
             call()

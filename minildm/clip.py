@@ -1,0 +1,151 @@
+"""Recipes for CLIP: pictures that have sentences -> two towers that agree about them.
+
+    clip, tokenizer, _ = train_clip(RECIPES["mnist"], data.images, data.labels, wordings(data))
+    logits = zero_shot(clip, tokenizer, embed(clip, test.images), wordings(test, held_out=True))
+
+Each picture has a meaning, a class or a scene, and each meaning some wordings, of which every step draws one.
+Two pictures of one meaning in a batch are no opposites: the loss knows (see `text.contrastive_loss`).
+"""
+
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from minildm.data import CLASSES, DIGITS, ImageSet, pad_to, to_float
+from minildm.evaluation import ClassifierConfig, augment, in_batches
+from minildm.scenes import Truth, captions, compose
+from minildm.text import (
+    CLIP,
+    CLIPConfig,
+    TextConfig,
+    VisionConfig,
+    class_vectors,
+    contrastive_loss,
+    retrieval,
+)
+from minildm.tokenizer import Tokenizer
+from minildm.training import TrainConfig, fit
+
+
+@dataclass(frozen=True)
+class CLIPRecipe:
+    """Everything that decides a CLIP but the data; the text tower's vocabulary is the tokenizer's."""
+
+    clip: CLIPConfig
+    training: TrainConfig
+    motion: ClassifierConfig | None = None  # how far pictures are turned, zoomed, shifted; None: not at all
+    vocab_size: int = 600                   # at most; 514 of them are bytes, start and end
+    measured: str = "not yet"
+
+
+# wordings of one meaning, {} "three", {a} "a three": those to train with, and those kept from training
+DIGIT_WORDINGS = (
+    ("the digit {}", "{a}", "{}", "a picture of {a}", "a handwritten {}", "the number {}", "this is {a}",
+     "here you see {a}", "somebody wrote {a} by hand", "a white {} on black", "a drawing of the digit {}",
+     "it says {}, in ink", "a photograph of the digit {}", "{a} on paper", "{}, white on black",
+     "what you see is {a}, is it not?", "a small {} in the middle of the picture", "somebody's {}",
+     "the number {}, from a form", "an old scan of the number {}", "a digit: {}", "yes, {}!",
+     "{a} that was written by a child", "this shows the digit {} well"),
+    ("an image of the digit {}", "a photo of the number: {}", "{a}, drawn with a pen", "look, that is {a}!",
+     "my teacher's favourite {}", "{}, as far as I can tell"))
+PHOTO_WORDINGS = (
+    ("a photo of {a}", "{a}", "{}", "a picture of {a}", "a small photo of {a}", "a blurry picture of {a}",
+     "this is {a}", "here you see {a}", "a photo of the {}", "{a} in a picture", "a good view of {a}",
+     "somebody took a photo of {a}"),
+    ("an image of {a}", "a tiny picture that shows {a}", "look, that is {a}!", "a close-up of the {}"))
+TEXT = TextConfig(0, 24, dim=64, depth=2, heads=2)
+RECIPES = {
+    "mnist": CLIPRecipe(
+        CLIPConfig(TEXT, VisionConfig(1, 32, 8, dim=96, depth=2, heads=3, stem=(32, 64, 96)), 64),
+        TrainConfig(steps=1500, batch_size=64, lr=2e-3, warmup=100, decay="cosine", ema=0.98),
+        ClassifierConfig()),
+    "scenes": CLIPRecipe(
+        CLIPConfig(replace(TEXT, dim=96, heads=3),
+                   VisionConfig(3, 32, 8, dim=96, depth=3, heads=3, stem=(32, 64, 96)), 96),
+        TrainConfig(steps=4000, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
+        ClassifierConfig(rotation=8, zoom=0.06, shift=1)),
+    "cifar10": CLIPRecipe(
+        CLIPConfig(TEXT, VisionConfig(3, 32, 8, dim=192, depth=4, heads=6, stem=(48, 96, 192)), 64),
+        TrainConfig(steps=4000, batch_size=128, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
+        ClassifierConfig(rotation=0, zoom=0.1, shift=3, mirror=True)),
+}
+
+
+def wordings(images: ImageSet, held_out: bool = False) -> list[list[str]]:
+    """Sentences for each class of a set, classes x wordings; held_out: those that training does not see."""
+    def with_article(name):
+        return ("an " if name[0] in "aeiou" and name != "one" else "a ") + name
+
+    templates = (DIGIT_WORDINGS if CLASSES.get(images.name) is DIGITS else PHOTO_WORDINGS)[held_out]
+    return [[t.format(name, a=with_article(name)) for t in templates] for name in images.class_names]
+
+
+def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]], run_dir=None,
+               bar: bool = True) -> tuple[CLIP, Tokenizer, dict]:
+    """Train on uint8 images (N, C, H, W), padded as the recipe wants; image k has the sentences of
+    meanings[k] (N,), a list of equally many for each meaning. Returns towers, tokenizer, metrics.
+    """
+    tokenizer = Tokenizer.train((text for row in sentences for text in row), recipe.vocab_size)
+    config = replace(recipe.clip, text=replace(recipe.clip.text, vocab_size=len(tokenizer)))
+    images = pad_to(images, config.vision.image_size)
+    tokens = tokenize(tokenizer, sentences, config.text.length).to(images.device)
+    used = (tokens == tokenizer.end).int().argmax(-1).max() + 1                     # the rest is padding
+    tokens = tokens[..., :used]
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.training.seed)
+        clip = CLIP(config)
+    clip.to(images.device)
+
+    def loss(pictures, meaning, generator):
+        pick = torch.randint(tokens.shape[1], meaning.shape, generator=generator, device=meaning.device)
+        pictures = to_float(pictures)
+        if recipe.motion:
+            pictures = augment(pictures, recipe.motion, generator)
+        logits = clip(pictures, tokens[meaning, pick])
+        return {"loss": contrastive_loss(logits, meaning[:, None] == meaning), "scale": clip.scale}
+
+    history = fit(clip, loss, (images, meanings), recipe.training, run_dir, bar, {"clip": asdict(config)})
+    return clip.eval(), tokenizer, history
+
+
+def tokenize(tokenizer: Tokenizer, sentences: list[list[str]], length: int):
+    """Meanings x wordings of sentences -> ids (meanings, wordings, length)."""
+    return tokenizer([text for row in sentences for text in row], length).unflatten(0, (len(sentences), -1))
+
+
+def embed(clip: CLIP, images):
+    """uint8 images (N, C, H, W), padded as the tower wants -> unit vectors (N, projection), by batches."""
+    return in_batches(clip.encode_images, pad_to(images, clip.config.vision.image_size))
+
+
+def zero_shot(clip: CLIP, tokenizer: Tokenizer, vectors, sentences: list[list[str]]):
+    """Cosines of images' vectors (N, projection) with classes, (N, classes): with its sentences' mean."""
+    tokens = tokenize(tokenizer, sentences, clip.config.text.length).to(vectors.device)
+    return vectors @ class_vectors(clip, tokens).T
+
+
+def scene_pairs(digits: ImageSet, n: int, wordings: int = 4, seed: int = 0, held_out: bool | None = False):
+    """n scenes: uint8 images (n, 3, 32, 32), meanings (n,), and a list of sentences for each meaning.
+
+    Scenes of one meaning show the same digits in the same colours and places; all sentences say all of it.
+    """
+    images, truth = compose(digits.images, digits.labels, n, seed, held_out)
+    rows, meanings = torch.stack([truth.digits, truth.colours, truth.places], -1).unique(
+        dim=0, return_inverse=True)                                                 # (M, 2, 3), (n,)
+    one_each = Truth(*rows.unbind(-1), torch.zeros(len(rows), 2, 4))
+    said = [captions(one_each, seed=wordings * seed + k) for k in range(wordings)]
+    return images, meanings, [list(row) for row in zip(*said, strict=True)]
+
+
+@torch.no_grad()
+def scene_retrieval(clip: CLIP, tokenizer: Tokenizer, pairs, among: int = 256) -> tuple[float, float]:
+    """Recall at 1, (text -> image, image -> text), among so many of `scene_pairs`; the mean of such groups.
+
+    One sentence an image; another image of the same meaning is right, too.
+    """
+    images, meanings, sentences = pairs
+    texts = tokenizer([sentences[m][0] for m in meanings.tolist()], clip.config.text.length)
+    images, texts = embed(clip, images), clip.encode_text(texts.to(images.device))
+    found = [retrieval(i @ t.T, m[:, None] == m) for i, t, m in
+             zip(images.split(among), texts.split(among), meanings.split(among), strict=True)]
+    return tuple(torch.tensor(found).mean(0).tolist())

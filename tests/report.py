@@ -225,6 +225,35 @@ def metrics():
     yield row("metrics: seconds to score 50,000 images", round(seconds), "<= 180", seconds <= 180, seconds)
 
 
+def clip():
+    """Zero-shot on MNIST by wordings that training did not see; on scenes, sentences find their pictures."""
+    from minildm import data
+    from minildm.clip import RECIPES, embed, scene_pairs, scene_retrieval, train_clip, wordings, zero_shot
+    from minildm.metrics import label_accuracy
+
+    train, test = data.load("mnist"), data.load("mnist", "test")
+    began = time.perf_counter()
+    towers, tokenizer, _ = train_clip(RECIPES["mnist"], train.images, train.labels, wordings(train))
+    seconds = time.perf_counter() - began
+    vectors, kept = embed(towers, test.images), wordings(test, held_out=True)
+    asked = [kept, *([[text] for text in column] for column in zip(*kept, strict=True))]
+    together, *alone = (label_accuracy(zero_shot(towers, tokenizer, vectors, texts), test.labels)
+                        for texts in asked)
+    yield row("clip: MNIST zero-shot, held-out wordings", round(together, 4), ">= 0.98", together >= 0.98,
+              seconds)
+    yield row("clip: MNIST zero-shot, the worst held-out wording alone", round(min(alone), 4), ">= 0.98",
+              min(alone) >= 0.98, seconds)
+    pairs = scene_pairs(train, 40_000)
+    began = time.perf_counter()
+    towers, tokenizer, _ = train_clip(RECIPES["scenes"], *pairs)
+    seconds = time.perf_counter() - began
+    yield row("clip: minutes of training on scenes", round(seconds / 60, 1), "<= 10", seconds <= 600, seconds)
+    for name, held_out in ("", False), (", held-out combinations", True):
+        to_image, _ = scene_retrieval(towers, tokenizer, scene_pairs(test, 2560, seed=1, held_out=held_out))
+        yield row(f"clip: scenes, sentence to picture among 256{name}", round(to_image, 3), ">= 0.9",
+                  to_image >= 0.9, seconds)
+
+
 def scenes():
     """The zoo's model of scenes, 500 prompts of each kind; the floor is the same scenes, composed."""
     from minildm import checkpoint, data
@@ -405,7 +434,7 @@ def unit():
 
 
 REPORTS = {f.__name__.replace("_", "-"): f for f in (
-    demo, vae, sharp, copies, metrics, scenes, pointing, guidance, cifar, steps, samplers, dit, bench, kill,
+    demo, vae, sharp, copies, metrics, clip, scenes, pointing, guidance, cifar, steps, samplers, dit, bench, kill,
     nbval, unit, lessons_sharp, lessons_flow)}
 HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
 

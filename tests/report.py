@@ -434,8 +434,8 @@ def unit():
 
 
 REPORTS = {f.__name__.replace("_", "-"): f for f in (
-    demo, vae, sharp, copies, metrics, clip, scenes, pointing, guidance, cifar, steps, samplers, dit, bench, kill,
-    nbval, unit, lessons_sharp, lessons_flow)}
+    demo, vae, sharp, copies, metrics, clip, scenes, pointing, guidance, cifar, steps, samplers, dit, bench,
+    kill, nbval, unit, lessons_sharp, lessons_flow)}
 HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
 
 

@@ -84,6 +84,14 @@ RECIPES = {
         DiTConfig(4, 4, dim=256, depth=8, heads=4, patch=2),
         TrainConfig(steps=12000, batch_size=512, lr=5e-4, ema=0.999),
         schedule="flow", prediction_type="flow", times="logit_normal"),
+    "gpu-scenes": Recipe(
+        VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
+        TrainConfig(steps=4000, batch_size=128, lr=3e-3, decay="cosine", ema=0.99),
+        DiTConfig(16, 16, dim=256, depth=8, heads=4, patch=1, num_classes=0, context_dim=256,
+                  cross_attention=True),
+        TrainConfig(steps=12000, batch_size=256, lr=5e-4, ema=0.999), kl_weight=1e-4, schedule="flow",
+        prediction_type="flow", times="logit_normal", guidance_scale=3.0, num_inference_steps=20,
+        text=TextConfig(1024, length=20, dim=256, depth=4, heads=4)),
     "smoke": Recipe(  # seconds: to see that everything runs, not to look at
         VAEConfig(1, 4, (16,), blocks=1, attention=False, groups=4, patch=4),
         TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),

@@ -99,7 +99,8 @@ def sharp_losses(vae, critic, maps, weights, images, generator=None, step: int =
 
     `weights` is anything with kl_weight, perceptual_weight, adversarial_weight and adversarial_start: the
     last step without the critic, whose terms are 0 till then, with no gradient. `lambda` is the adaptive
-    weight, `real` and `fake` are the parts of patches that the critic judges rightly.
+    weight, here at most 1: beside a critic that can't tell, and so has no slope, it would go to hundreds and
+    follow noise. `real` and `fake` are the parts of patches that the critic judges rightly.
     """
     posterior = vae.encode(images)
     copies = vae.decode(posterior.sample(generator)).float()
@@ -116,7 +117,7 @@ def sharp_losses(vae, critic, maps, weights, images, generator=None, step: int =
         return {"loss": loss, **terms, **nothing}
     real, fake = critic(torch.cat([images, copies.detach()])).float().chunk(2)
     adversarial = hinge_generator(critic(copies).float())
-    balance = adaptive_weight(reconstruction, adversarial, vae.decoder.conv_out.weight)
+    balance = adaptive_weight(reconstruction, adversarial, vae.decoder.conv_out.weight, largest=1)
     return {"loss": loss + weights.adversarial_weight * balance * adversarial, **terms,
             "critic": hinge_critic(real, fake), "adversarial": adversarial, "lambda": balance,
             "real": (real > 0).float().mean(), "fake": (fake < 0).float().mean()}

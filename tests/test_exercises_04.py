@@ -34,7 +34,7 @@ def drop(labels, null, p, generator):
 
 def test_solutions_pass():
     exercises.check_sinusoid(sinusoid)
-    exercises.check_modulate(lambda h, emb: h * (1 + wide(emb)[0]) + wide(emb)[1])
+    exercises.check_time_scale(lambda h, emb: h * (1 + wide(emb)[0]) + wide(emb)[1])
     exercises.check_multi_head(multi_head)
     exercises.check_up_inputs(up_inputs)
     exercises.check_loss_each(loss_each)

@@ -49,3 +49,11 @@ def test_every_form_of_import_is_seen():
              "def f():\n    from minildm.vae import Gaussian"]
     assert all(imported(form) == {"vae"} for form in forms)
     assert imported("import torch\nfrom minildm import MinildmError, budget") == set()
+
+
+def test_no_two_lessons_have_a_check_of_one_name():
+    """They are all imported into `exercises`, where the second would hide the first."""
+    names = [node.name for path in sorted((PACKAGE / "exercises").glob("lesson_*.py"))
+             for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    checks = [name for name in names if name.startswith("check_")]
+    assert len(checks) > 40 and sorted(set(checks)) == sorted(checks)

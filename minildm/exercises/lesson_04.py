@@ -17,7 +17,7 @@ def check_sinusoid(f):
     passed("sinusoid")
 
 
-def check_modulate(f):
+def check_time_scale(f):
     h, emb = randn(4, 4, 4, 4), randn(4, 8, seed=1)
     (scale, shift), (right, bottom) = emb[:, :, None, None].chunk(2, 1), emb.chunk(2, 1)
     compare("modulate", f(h, emb), h * (1 + scale) + shift, {

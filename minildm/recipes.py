@@ -50,7 +50,7 @@ class Recipe:
     num_inference_steps: int = 30
     text: TextConfig | None = None  # of the captions' encoder, trained with the denoiser; None: labels
     mirror: bool = False    # train on each picture's mirror image as well: right for photographs
-    measured: str = "not yet"  # on MNIST, with seed and hardware
+    measured: str = "not yet"  # on MNIST if nothing else is said, with seed and hardware
 
 
 RECIPES = {
@@ -62,13 +62,15 @@ RECIPES = {
         schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=2.2,
         num_inference_steps=20, measured="seed 0: 30.4 dB, label accuracy 0.994, FD 2.4 x floor, precision "
         "0.93, recall 0.73; training 5.7 minutes, all 6.7, on 2 cores of an AMD EPYC with AVX2"),
-    "cpu-colour": Recipe(  # half an hour on 2 cores
+    "cpu-colour": Recipe(  # the better part of an hour on one core
         VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=2200, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
         DiTConfig(16, 16, dim=192, depth=8, heads=6, patch=2),
         TrainConfig(steps=5000, batch_size=64, lr=1.5e-3, warmup=100, ema=0.995), kl_weight=1e-4,
         schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
-        num_inference_steps=20, mirror=True),
+        num_inference_steps=20, mirror=True, measured="seed 0, CIFAR-10: 38.5 dB, label accuracy 0.67 "
+        "(real 0.89), FD 41 x floor, precision 0.92, recall 0.51; training 51 minutes on one of 2 busy cores "
+        "of an AMD EPYC with AVX2"),
     "cpu-scenes": Recipe(  # captions to pictures, 25 minutes on 2 cores
         VAEConfig(3, 16, (64,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=900, batch_size=32, lr=4e-3, warmup=100, decay="cosine", ema=0.98),

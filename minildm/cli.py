@@ -135,7 +135,7 @@ class Sample:
         began, sampler = time.perf_counter(), getattr(samplers, self.sampler)
         images = pipe.generate(wanted, self.steps, self.guidance_scale, self.seed, sampler,
                                negative=self.negative)
-        plotting.show_images(images.cpu(), names, path=self.out)
+        plotting.show_images(images.cpu(), names, min(4, len(names)) if self.prompt else None, path=self.out)
         print(f"{len(wanted)} pictures in {time.perf_counter() - began:.1f} s: {self.out}")
 
 

@@ -85,7 +85,8 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     gap = max(1, math.ceil(text / zoom)), max(1, math.ceil(longest / zoom) - width)
     montage = grid(images, cols, gap)
     wide, high = montage.shape[1] * zoom, montage.shape[0] * zoom
-    left, above = 8 + 8 * max(map(len, row_names), default=0), 8 + text + (20 if title else 0)
+    left = 8 + max(8 * max(map(len, row_names), default=0), gap[1] * zoom // 2)
+    above = 8 + text + (20 if title else 0)
     size = (left + wide + 8 + gap[1] * zoom // 2, high + above + 8)
     figure = _figure(*size, path)
     axes = figure.add_axes((left / size[0], 8 / size[1], wide / size[0], high / size[1]))

@@ -8,10 +8,11 @@ from minildm.guidance import cfg, cfg_rescaled, classifier_guidance, interval
 from minildm.schedules import Schedule
 
 
-def guided(null, cond, w):
-    """In the package's own words: a denoiser that answers with one or the other."""
-    denoise = cfg(lambda x, t, context: torch.cat([null, cond]), torch.ones(3), torch.zeros(3), w)
-    return denoise(null, torch.tensor(0.5))
+def guided_by_eps(x, null, cond, alpha, sigma, w):
+    """In the package's own words: x0 of each, then guided there."""
+    each = torch.cat([(x - sigma * eps) / alpha for eps in (null, cond)])
+    denoise = cfg(lambda x, t, context: each, torch.ones(3), torch.zeros(3), w)
+    return denoise(x, torch.tensor(0.5))
 
 
 def classifier_step(x0, gradient, alpha, sigma, w):
@@ -38,7 +39,7 @@ def scale_at(t, w, low, high):
 
 
 def test_solutions_pass():
-    exercises.check_guided(guided)
+    exercises.check_guided_by_eps(guided_by_eps)
     exercises.check_classifier_step(classifier_step)
     exercises.check_towards_both(towards_both)
     exercises.check_rescaled(rescaled)
@@ -46,12 +47,14 @@ def test_solutions_pass():
 
 
 @pytest.mark.parametrize("check, wrong, named", [
-    ("guided", lambda n, c, w: c + w * (c - n), "0 is off"),
-    ("guided", lambda n, c, w: n - w * (c - n), "away"),
-    ("guided", lambda n, c, w: c + w * (n - c), "changed places"),
-    ("guided", lambda n, c, w: (n + w * c) / (1 + w), "mean"),
-    ("guided", lambda n, c, w: c, "no guidance"),
-    ("guided", lambda n, c, w: None, "return"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: guided_by_eps(x, n, c, a, s, w + 1), "ours less 1"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: guided_by_eps(x, c, n, a, s, w), "changed places"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: guided_by_eps(x, n, c, a, s, -w), "away"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: guided_by_eps(x, n, c, a, s, w / (1 + w)), "mean"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: n + w * (c - n), "x0 is wanted"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: x - s * (n + w * (c - n)), "alpha is missing"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: (x - s * c) / a, "no guidance"),
+    ("guided_by_eps", lambda x, n, c, a, s, w: None, "return"),
     ("classifier_step", lambda x0, g, a, s, w: x0 + w * g, "sigma"),
     ("classifier_step", lambda x0, g, a, s, w: x0 + w * s / a * g, "squared"),
     ("classifier_step", lambda x0, g, a, s, w: x0 + w * s**2 * g, "alpha is missing"),

@@ -8,15 +8,22 @@ NULL, COND, OTHER = (randn(3, 2, 4, 4, seed=seed) for seed in range(3))
 EACH = (1, 2, 3)    # the axes of one picture
 
 
-def check_guided(f):
-    w, gap = 4.0, COND - NULL
-    passed(compare("guided", f(NULL, COND, w), NULL + w * gap, {
-        "this starts from the conditional answer, so 0 is off and not 1": COND + w * gap,
-        "the sign: it walks away from the condition": NULL - w * gap,
-        "conditional and unconditional changed places": COND + w * (NULL - COND),
-        "a mean of the two never leaves the stretch between them": (NULL + w * COND) / (1 + w),
-        "the weights must sum to 1: this one is w times too loud": w * gap,
-        "that is no guidance at all": COND}))
+def check_guided_by_eps(f):
+    x, alpha, sigma, w = OTHER, torch.tensor(0.6), torch.tensor(0.8), 4.0
+
+    def x0(eps):
+        return (x - sigma * eps) / alpha
+
+    right = NULL + w * (COND - NULL)
+    passed(compare("guided_by_eps", f(x, NULL, COND, alpha, sigma, w), x0(right), {
+        "the paper's scale is ours less 1: its 0 is our 1": x0((1 + w) * COND - w * NULL),
+        "conditional and unconditional changed places": x0(COND + w * (NULL - COND)),
+        "the sign: it walks away from the condition": x0(NULL - w * (COND - NULL)),
+        "a mean of the two never leaves the stretch between them": x0((NULL + w * COND) / (1 + w)),
+        "that is eps, x0 is wanted": right,
+        "x0 = (x - sigma eps) / alpha: alpha is missing": x - sigma * right,
+        "x - sigma eps, not plus": (x + sigma * right) / alpha,
+        "that is no guidance at all": x0(COND)}))
 
 
 def check_classifier_step(f):

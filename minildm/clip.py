@@ -58,11 +58,12 @@ RECIPES = {
     "mnist": CLIPRecipe(
         CLIPConfig(TEXT, VisionConfig(1, 32, 8, dim=96, depth=2, heads=3, stem=(32, 64, 96)), 64),
         TrainConfig(steps=1500, batch_size=64, lr=2e-3, warmup=100, decay="cosine", ema=0.98),
-        ClassifierConfig()),
+        ClassifierConfig(), measured="seed 0: zero-shot by held-out wordings 0.984; about 5 minutes on one "
+        "core of an AMD EPYC with AVX2"),
     "scenes": CLIPRecipe(
         CLIPConfig(replace(TEXT, dim=96, heads=3),
                    VisionConfig(3, 32, 8, dim=96, depth=3, heads=3, stem=(32, 64, 96)), 96),
-        TrainConfig(steps=4000, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
+        TrainConfig(steps=3000, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
         ClassifierConfig(rotation=8, zoom=0.06, shift=1)),
     "cifar10": CLIPRecipe(
         CLIPConfig(TEXT, VisionConfig(3, 32, 8, dim=192, depth=4, heads=6, stem=(48, 96, 192)), 64),

@@ -130,6 +130,7 @@ def test_scenes_come_with_sentences_of_their_meaning():
     images, meanings, sentences = scene_pairs(digits(), 300, wordings=3)
     assert images.shape == (300, 3, 32, 32) and meanings.shape == (300,)
     assert {len(row) for row in sentences} == {3} and len(sentences) == meanings.max() + 1
+    assert sum(len(set(row)) > 1 for row in sentences) > 0.7 * len(sentences)      # in other words
     again = scene_pairs(digits(), 300, wordings=3)
     assert torch.equal(images, again[0]) and sentences == again[2]
     assert scene_pairs(digits(), 300, wordings=3, seed=1)[2] != sentences

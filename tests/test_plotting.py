@@ -98,8 +98,8 @@ def test_saved_pixels_are_the_images_pixels(tmp_path):
     montage = grid(images, cols=2)
     big = np.repeat(np.repeat(montage, 2, axis=0), 2, axis=1)  # 64 // 28
     file = pixels(tmp_path / "a.png")
-    assert file.shape[0] == big.shape[0] + 16 and file.shape[1] == big.shape[1] + 16 + 1
-    assert (file[8:8 + big.shape[0], 8:8 + big.shape[1]] == big).all()
+    assert file.shape[0] == big.shape[0] + 16 and file.shape[1] == big.shape[1] + 16 + 2
+    assert (file[8:8 + big.shape[0], 9:9 + big.shape[1]] == big).all()
 
 
 def test_long_labels_do_not_overlap(drawn):

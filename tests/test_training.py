@@ -428,6 +428,7 @@ def test_impossible_configurations(field):
 
 @pytest.mark.parametrize("where", ["step", "body"])
 def test_ctrl_c_saves_whole_steps_and_resumes(tmp_path, uninterrupted, where):
+    signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background job starts without
     model, calls = network(), []
     usual = loss_of(model)
 

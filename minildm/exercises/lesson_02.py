@@ -78,6 +78,7 @@ def check_adaptive_weight(f):
     layer = torch.nn.Linear(3, 2)
     with torch.no_grad():
         layer.weight.copy_(randn(2, 3))
+        layer.bias.zero_()
     out = layer(randn(5, 3, seed=1))
     rec, adv = out.abs().mean(), 0.01 * out.square().sum()
     want = adaptive_weight(rec, adv, layer.weight)

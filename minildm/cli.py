@@ -131,10 +131,10 @@ class Sample:
         pipe = LatentDiffusion.load(model, "cuda" if torch.cuda.is_available() else "cpu")
         every = torch.arange(self.num) % len(pipe.class_names)
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
-        names = self.prompt or [pipe.class_names[i] for i in wanted]
         began, sampler = time.perf_counter(), getattr(samplers, self.sampler)
         images = pipe.generate(wanted, self.steps, self.guidance_scale, self.seed, sampler,
                                negative=self.negative)
+        names = self.prompt or [pipe.class_names[i] for i in wanted]
         plotting.show_images(images.cpu(), names, min(4, len(names)) if self.prompt else None, path=self.out)
         print(f"{len(wanted)} pictures in {time.perf_counter() - began:.1f} s: {self.out}")
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from minildm import MinildmError, checkpoint, scenes
+from minildm import MinildmError, checkpoint, scenes, sources
 from minildm.sources import DIGITS, FONTS, FORMATS, SPLITS, draw_glyphs, list_files, read_files
 
 NAMES = ("mnist", "fashion-mnist", "cifar10", "glyphs", "scenes", "scenes-glyphs", "folder:PATH")
@@ -62,7 +62,7 @@ class ImageSet:
             return scenes.captions(self.truth)
         start = "the digit " if CLASSES.get(self.name) is DIGITS else "a photo of "
         if self.name in ("fashion-mnist", "cifar10"):
-            sentences = [start + ("an " if name[0] in "aeiou" else "a ") + name for name in self.class_names]
+            sentences = [start + sources.with_article(name) for name in self.class_names]
         else:
             sentences = [start + name for name in self.class_names]
         return [sentences[label] for label in self.labels.tolist()]

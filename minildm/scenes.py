@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 
-from minildm.sources import DIGITS
+from minildm.sources import DIGITS, with_article
 
 SIZE = 32
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")     # hues of 0, 60, ... 300 degrees
@@ -133,7 +133,7 @@ def captions(truth: Truth, seed: int = 0, partial: float = 0.0) -> list[str]:
         for k in range(n):
             colour = "" if what == 0 else COLOURS[colours[k]] + " "
             thing = colour + ("digit" if what == 1 else DIGITS[digits[k]])
-            names.append(("an " if thing.startswith("e") else "a ") + thing)
+            names.append(with_article(thing))
         k = int(order * n)
         if what == 3:
             sentences.append((COLOURS[colours[k]], DIGITS[digits[k]])[int(2 * wording)])

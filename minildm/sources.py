@@ -28,6 +28,11 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000  # larger images are skipped before they are decoded
 
 
+def with_article(name: str) -> str:
+    """A noun as a caption says it: "a one", "an eight"."""
+    return ("an " if name[0] in "aeiou" and name != "one" else "a ") + name
+
+
 def list_files(folder: Path) -> list[list]:
     """[split, class, file, size, time of change] of every file; split "" without train/ and test/."""
     if not folder.is_dir():

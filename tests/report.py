@@ -75,7 +75,7 @@ def demo():
 
 def cifar():
     """The demo on CIFAR-10, and the classifier that judges it. Bars for 2 cores without a GPU."""
-    facts, seconds, peak = run_demo("cifar10")
+    facts, seconds, _ = run_demo("cifar10")
     scores, spent = facts["scores"], facts["seconds"]
     judge = json.loads((ROOT / "data" / "zoo" / "cifar10-classifier" / "state.json").read_text())["measured"]
     yield row("cifar: test accuracy of the classifier", judge["test_accuracy"], ">= 0.88",

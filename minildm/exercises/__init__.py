@@ -16,4 +16,5 @@ from minildm.exercises.lesson_08 import *  # noqa: F403
 from minildm.exercises.lesson_09 import *  # noqa: F403
 from minildm.exercises.lesson_10 import *  # noqa: F403
 from minildm.exercises.lesson_14 import *  # noqa: F403
+from minildm.exercises.lesson_15 import *  # noqa: F403
 from minildm.exercises.lesson_A1 import *  # noqa: F403

@@ -18,7 +18,7 @@ from minildm import MinildmError
 
 ABOUT = "Latent diffusion from scratch. Every command runs bare: minildm demo is the one to begin with."
 Budget = Literal["auto", "smoke", "cpu", "gpu"]
-Backbone = Literal["dit", "unet"]
+Backbone = Literal["auto", "dit", "unet"]
 Objective = Literal["flow", "eps", "x0", "v"]
 
 
@@ -56,7 +56,7 @@ class Demo:
     num: int = 1000  # pictures to draw and measure, 10 to 100000
     seed: int = 0  # of training and drawing
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
-    backbone: Backbone = "dit"  # the denoiser's network
+    backbone: Backbone = "auto"  # the denoiser's network; auto is the recipe's own
     objective: Objective = "flow"  # what it learns to predict
 
     def check(self):
@@ -79,7 +79,7 @@ class Train:
     out: Path | None = None  # folder of the run and the model; by default runs/train-DATA
     seed: int = 0
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
-    backbone: Backbone = "dit"  # the denoiser's network
+    backbone: Backbone = "auto"  # the denoiser's network; auto is the recipe's own
     objective: Objective = "flow"  # what it learns to predict
 
     def check(self):

@@ -13,7 +13,7 @@ import torch
 
 from minildm.data import CLASSES, DIGITS, ImageSet, pad_to, to_float
 from minildm.evaluation import ClassifierConfig, augment, in_batches
-from minildm.scenes import Truth, captions, compose
+from minildm.scenes import Truth, captions
 from minildm.sources import with_article
 from minildm.text import (
     CLIP,
@@ -64,8 +64,11 @@ RECIPES = {
     "scenes": CLIPRecipe(
         CLIPConfig(replace(TEXT, dim=96, heads=3),
                    VisionConfig(3, 32, 8, dim=96, depth=3, heads=3, stem=(32, 64, 96)), 96),
-        TrainConfig(steps=3000, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
-        ClassifierConfig(rotation=8, zoom=0.06, shift=1)),
+        TrainConfig(steps=5000, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
+        ClassifierConfig(rotation=8, zoom=0.06, shift=1), vocab_size=700),
+    "scenes-smoke": CLIPRecipe(
+        CLIPConfig(replace(TEXT, dim=32, depth=1), VisionConfig(3, 32, 8, dim=32, depth=1, heads=2), 32),
+        TrainConfig(steps=5, batch_size=32, lr=1e-3)),
     "cifar10": CLIPRecipe(
         CLIPConfig(TEXT, VisionConfig(3, 32, 8, dim=192, depth=4, heads=6, stem=(48, 96, 192)), 64),
         TrainConfig(steps=4000, batch_size=128, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
@@ -123,17 +126,16 @@ def zero_shot(clip: CLIP, tokenizer: Tokenizer, vectors, sentences: list[list[st
     return vectors @ class_vectors(clip, tokens).T
 
 
-def scene_pairs(digits: ImageSet, n: int, wordings: int = 4, seed: int = 0, held_out: bool | None = False):
-    """n scenes: uint8 images (n, 3, 32, 32), meanings (n,), and a list of sentences for each meaning.
+def scene_pairs(images, truth: Truth, wordings: int = 4, seed: int = 0):
+    """Scenes as `train_clip` wants them: images, meanings (N,), and a list of sentences for each meaning.
 
     Scenes of one meaning show the same digits in the same colours and places; all sentences say all of it.
     """
-    images, truth = compose(digits.images, digits.labels, n, seed, held_out)
     rows, meanings = torch.stack([truth.digits, truth.colours, truth.places], -1).unique(
-        dim=0, return_inverse=True)                                                 # (M, 2, 3), (n,)
+        dim=0, return_inverse=True)                                                 # (M, 2, 3), (N,)
     one_each = Truth(*rows.unbind(-1), torch.zeros(len(rows), 2, 4))
     said = [captions(one_each, seed=wordings * seed + k) for k in range(wordings)]
-    return images, meanings, [list(row) for row in zip(*said, strict=True)]
+    return images, meanings.to(images.device), [list(row) for row in zip(*said, strict=True)]
 
 
 @torch.no_grad()

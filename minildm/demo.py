@@ -48,7 +48,7 @@ def load_for_training(name: str) -> tuple[data.ImageSet, str]:
 
 def default_out(command: str, name: str, words=()) -> Path:
     """runs/COMMAND-DATA, and what is not the default; a folder of pictures gives its own name."""
-    changed = [word for word in words if word not in ("dit", "flow")]
+    changed = [word for word in words if word not in ("auto", "flow")]
     return Path("runs") / "-".join([command, Path(name.removeprefix("folder:")).name, *changed])
 
 

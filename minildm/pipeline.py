@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from minildm import MinildmError, checkpoint
+from minildm.clip import scene_pairs, train_clip
 from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.guidance import cfg
@@ -132,8 +132,8 @@ class LatentDiffusion:
         vae, denoiser = build(recipe)
         parts, text, tokenizer = {"vae.": vae, "denoiser.": denoiser}, None, None
         if recipe.text:
-            text, tokenizer = TextTransformer(recipe.text), Tokenizer([tuple(m) for m in meta["merges"]])
-            parts["text."] = text
+            text = parts["text."] = TextTransformer(recipe.text.clip.text)
+            tokenizer = Tokenizer([tuple(m) for m in meta["merges"]])
         for name, module in parts.items():
             own = {k.removeprefix(name): t.float() for k, t in tensors.items() if k.startswith(name)}
             module.load_state_dict(own)
@@ -152,40 +152,38 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     recipe = for_data(recipe, data)
     vae, denoiser = (module.to(data.images.device) for module in build(recipe))
     images = pad_to(data.images, padded(data.images.shape[-1], recipe))
-    stage = {name: Path(run_dir) / name if run_dir else None for name in ("vae", "denoiser")}
+    stage = {name: Path(run_dir) / name if run_dir else None for name in ("vae", "text", "denoiser")}
     vae_metrics = train_vae(vae, images, recipe, stage["vae"], bar)
     labels = data.labels
     if recipe.mirror:
         images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
     latents = encode_all(vae.eval(), images)
+    text = tokenizer = None
     if recipe.text:
-        recipe, text, tokenizer, metrics = train_on_captions(denoiser, latents, data, recipe,
-                                                             stage["denoiser"], bar)
+        pairs = scene_pairs(data.images, data.truth)
+        clip, tokenizer, _ = train_clip(recipe.text, *pairs, stage["text"], bar)
+        text, recipe = clip.text_model, replace(recipe, text=replace(recipe.text, clip=clip.config))
+        metrics = train_on_captions(denoiser, text, tokenizer, latents, data, recipe, stage["denoiser"], bar)
     else:
-        text = tokenizer = None
         metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar)
     size = data.images.shape[-1]
     pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, size, text, tokenizer)
     return pipe, vae_metrics, metrics
 
 
-def train_on_captions(denoiser: Denoiser, latents, data: ImageSet, recipe: Recipe, run_dir=None,
-                      bar: bool = True, wordings: int = 4):
-    """Train a denoiser and its text encoder from nothing: (recipe, text encoder, tokenizer, metrics).
+def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Tokenizer, latents,
+                      data: ImageSet, recipe: Recipe, run_dir=None, bar: bool = True,
+                      wordings: int = 4) -> dict:
+    """Train on the latents of `encode_all` and the states of captions' tokens. Returns the metrics.
 
-    Each picture has `wordings` captions, one of which is drawn each time; a tenth are replaced by the empty
-    one, whose states are then what guidance leads away from (Ho & Salimans 2022, alg. 1). A fifth leave
-    something out, so that a word alone means something, too. The encoder learns from the denoiser's loss
-    alone: its words need only say what is drawn.
+    The text tower stays as it is, as Stable Diffusion's does. Each picture has `wordings` captions, one of
+    which is drawn each time; a tenth are replaced by the empty one, whose states are then what guidance leads
+    away from (Ho & Salimans 2022, alg. 1). A fifth leave something out, so that a word alone means something,
+    too.
     """
     check_spread(*latents)
+    device, length = data.images.device, text.config.length
     sentences = [captions(data.truth, seed, partial=0.2) for seed in range(wordings)]
-    tokenizer = Tokenizer.train(sentences[0])
-    recipe = replace(recipe, text=replace(recipe.text, vocab_size=len(tokenizer)))
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
-        text = TextTransformer(recipe.text).to(data.images.device)
-    length, device = recipe.text.length, data.images.device
     ids = torch.stack([tokenizer(some, length) for some in sentences], 1).to(device)      # (N, wordings, L)
     empty = tokenizer([""], length).to(device)
 
@@ -195,9 +193,9 @@ def train_on_captions(denoiser: Denoiser, latents, data: ImageSet, recipe: Recip
         which = torch.randint(wordings, (n,), generator=generator, device=device)
         dropped = torch.rand(n, 1, generator=generator, device=device) < 0.1
         ids = torch.where(dropped, empty, ids[torch.arange(n, device=device), which])     # (B, L)
-        return denoiser.loss(mean + std * noise, text(ids)[0], generator, drop=0)
+        with torch.no_grad():
+            states = text(ids)[0]
+        return denoiser.loss(mean + std * noise, states, generator, drop=0)
 
-    identity = {"network": asdict(recipe.network), "text": asdict(recipe.text)}
-    both = nn.ModuleList([denoiser, text])
-    metrics = fit(both, loss, (*latents, ids), recipe.training, run_dir, bar, identity)
-    return recipe, text, tokenizer, metrics
+    identity = {"network": asdict(recipe.network), "text": asdict(text.config)}
+    return fit(denoiser, loss, (*latents, ids), recipe.training, run_dir, bar, identity)

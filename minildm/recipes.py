@@ -11,13 +11,12 @@ from typing import get_args
 import torch
 from torch import nn
 
-from minildm import MinildmError, checkpoint, schedules
+from minildm import MinildmError, checkpoint, clip, schedules
 from minildm.data import ImageSet, to_float
 from minildm.denoiser import Denoiser, logit_normal, uniform
 from minildm.dit import DiT, DiTConfig
 from minildm.evaluation import Classifier, ClassifierConfig, in_batches, label_accuracy
 from minildm.losses import PatchDiscriminator, sharp_losses
-from minildm.text import TextConfig
 from minildm.training import TrainConfig, fit
 from minildm.unet import UNet, UNetConfig
 from minildm.vae import AutoencoderKL, VAEConfig
@@ -48,7 +47,7 @@ class Recipe:
     times: str = "uniform"
     guidance_scale: float = 2.0
     num_inference_steps: int = 30
-    text: TextConfig | None = None  # of the captions' encoder, trained with the denoiser; None: labels
+    text: clip.CLIPRecipe | None = None     # its text tower reads the captions; None: labels
     mirror: bool = False    # train on each picture's mirror image as well: right for photographs
     measured: str = "not yet"  # on MNIST if nothing else is said, with seed and hardware
 
@@ -71,15 +70,13 @@ RECIPES = {
         num_inference_steps=20, mirror=True, measured="seed 0, CIFAR-10: 38.5 dB, label accuracy 0.67 "
         "(real 0.89), FD 41 x floor, precision 0.92, recall 0.51; training 51 minutes on one of 2 busy cores "
         "of an AMD EPYC with AVX2"),
-    "cpu-scenes": Recipe(  # captions to pictures: 0.6 s a step on one busy core, never yet run to its end
-        VAEConfig(3, 16, (64,), blocks=0, attention=False, groups=0, patch=4),
-        TrainConfig(steps=900, batch_size=32, lr=4e-3, warmup=100, decay="cosine", ema=0.98),
-        DiTConfig(16, 16, dim=128, depth=6, heads=4, patch=1, num_classes=0, context_dim=128,
-                  cross_attention=True),
-        TrainConfig(steps=8000, batch_size=32, lr=1e-3, warmup=100, decay="none", ema=0.998,
-                    save_every=250),
-        kl_weight=1e-4, schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
-        num_inference_steps=20, text=TextConfig(1024, length=20, dim=128, depth=2, heads=4)),
+    "cpu-scenes": Recipe(  # captions to pictures
+        VAEConfig(3, 8, (64,), blocks=0, attention=False, groups=0, patch=4),
+        TrainConfig(steps=2500, batch_size=32, lr=4e-3, warmup=100, decay="cosine", ema=0.98),
+        UNetConfig(8, 8, (48, 96), (True, True), blocks=1, context_dim=96, heads=4, groups=16),
+        TrainConfig(steps=6000, batch_size=32, lr=2e-3, warmup=100, ema=0.998, save_every=500),
+        kl_weight=5e-4, schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
+        num_inference_steps=20, text=clip.RECIPES["scenes"]),
     "gpu": Recipe(  # minutes on one GPU
         VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
         TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),
@@ -87,13 +84,12 @@ RECIPES = {
         TrainConfig(steps=12000, batch_size=512, lr=5e-4, ema=0.999),
         schedule="flow", prediction_type="flow", times="logit_normal"),
     "gpu-scenes": Recipe(
-        VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
+        VAEConfig(3, 8, (96,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=4000, batch_size=128, lr=3e-3, decay="cosine", ema=0.99),
-        DiTConfig(16, 16, dim=256, depth=8, heads=4, patch=1, num_classes=0, context_dim=256,
-                  cross_attention=True),
-        TrainConfig(steps=12000, batch_size=256, lr=5e-4, ema=0.999), kl_weight=1e-4, schedule="flow",
-        prediction_type="flow", times="logit_normal", guidance_scale=3.0, num_inference_steps=20,
-        text=TextConfig(1024, length=20, dim=256, depth=4, heads=4)),
+        UNetConfig(8, 8, (96, 192), (True, True), blocks=1, context_dim=96, heads=4),
+        TrainConfig(steps=12000, batch_size=256, lr=1e-3, warmup=100, ema=0.999), kl_weight=5e-4,
+        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
+        num_inference_steps=20, text=clip.RECIPES["scenes"]),
     "smoke": Recipe(  # seconds: to see that everything runs, not to look at
         VAEConfig(1, 4, (16,), blocks=1, attention=False, groups=4, patch=4),
         TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),
@@ -103,10 +99,9 @@ RECIPES = {
     "smoke-scenes": Recipe(
         VAEConfig(3, 4, (16,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),
-        DiTConfig(4, 4, dim=32, depth=1, heads=2, patch=1, num_classes=0, context_dim=32,
-                  cross_attention=True),
+        UNetConfig(4, 4, (16,), (True,), blocks=1, context_dim=32, heads=2, groups=4),
         TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9), schedule="flow", prediction_type="flow",
-        times="logit_normal", num_inference_steps=3, text=TextConfig(1024, 20, dim=32, depth=1, heads=2)),
+        times="logit_normal", num_inference_steps=3, text=clip.RECIPES["scenes-smoke"]),
 }
 CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=2e-3, weight_decay=0.05, warmup=100, ema=0.99)
 COLOUR_CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=3e-3, weight_decay=0.05, warmup=100, ema=0.99)
@@ -118,15 +113,19 @@ def named(name: str, images: ImageSet) -> Recipe:
     return RECIPES.get(f"{name}-{kind}", RECIPES[name])
 
 
-def variant(recipe: Recipe, backbone: str = "dit", objective: str = "flow") -> Recipe:
-    """A row of a DiT with one word changed: a "unet" that costs about as much, or another objective."""
-    network, (schedule, times) = recipe.network, OBJECTIVES[objective]
-    if backbone == "unet":
-        c = network
-        network = UNetConfig(c.in_channels, c.out_channels, (c.dim // 4, c.dim // 2), (False, True), blocks=1,
-                             context_dim=c.context_dim or c.dim, heads=c.heads, groups=8,
-                             num_classes=c.num_classes)
-    return replace(recipe, network=network, prediction_type=objective, schedule=schedule, times=times)
+def variant(recipe: Recipe, backbone: str = "auto", objective: str = "flow") -> Recipe:
+    """A row with a word changed: "unet" for its DiT or "dit" for its U-Net, or another objective.
+
+    The other backbone costs about as much a step.
+    """
+    c, (schedule, times) = recipe.network, OBJECTIVES[objective]
+    if backbone == "unet" and isinstance(c, DiTConfig):
+        c = UNetConfig(c.in_channels, c.out_channels, (c.dim // 4, c.dim // 2), (False, True), blocks=1,
+                       context_dim=c.context_dim or c.dim, heads=c.heads, groups=8, num_classes=c.num_classes)
+    elif backbone == "dit" and isinstance(c, UNetConfig):
+        c = DiTConfig(c.in_channels, c.out_channels, dim=4 * c.channels[0], depth=6, heads=c.heads, patch=2,
+                      num_classes=c.num_classes, context_dim=c.context_dim, cross_attention=True)
+    return replace(recipe, network=c, prediction_type=objective, schedule=schedule, times=times)
 
 
 def for_data(recipe: Recipe, images: ImageSet) -> Recipe:

@@ -10,6 +10,8 @@ from minildm import MinildmError, data, pipeline
 from minildm.pipeline import LatentDiffusion, padded
 from minildm.recipes import RECIPES, Recipe, build, for_data, from_dict
 from minildm.samplers import ddpm
+from minildm.text import TextTransformer
+from minildm.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ PROMPTS = ["a red three left of a blue eight", "a green one in the middle"]
 
 def test_prompts_become_pictures(talking):
     pipe, metrics = talking
-    assert len(metrics["loss"]) == 2 and pipe.recipe.text.vocab_size == len(pipe.tokenizer)
+    assert len(metrics["loss"]) == 2 and pipe.recipe.text.clip.text.vocab_size == len(pipe.tokenizer)
     images = pipe.generate(PROMPTS, 2)
     assert images.shape == (2, 3, 32, 32)
     assert torch.allclose(pipe.generate(PROMPTS, 2, batch_size=1), images, atol=1e-4)
@@ -131,7 +133,7 @@ def test_at_scale_1_a_negative_prompt_is_not_even_asked(talking):
     plain, negative = (pipe.generate(PROMPTS, 2, 1.0, negative=word) for word in ("", "green"))
     assert torch.equal(plain, negative)
     context, null = pipe.conditions(PROMPTS, "green")
-    assert context.shape == null.shape == (2, 20, 32)
+    assert context.shape == null.shape == (2, 24, 32)
     assert torch.equal(null[:1], pipe.encode_prompts(["green"]))
 
 
@@ -140,7 +142,7 @@ def test_a_model_of_prompts_saved_and_loaded_is_the_same(talking, tmp_path):
     pipe.save(tmp_path / "model")
     again = LatentDiffusion.load(tmp_path / "model")
     assert again.recipe == pipe.recipe and again.tokenizer.merges == pipe.tokenizer.merges
-    assert torch.equal(again.tokenizer(PROMPTS, 20), pipe.tokenizer(PROMPTS, 20))
+    assert torch.equal(again.tokenizer(PROMPTS, 24), pipe.tokenizer(PROMPTS, 24))
     assert (again.generate(PROMPTS, 2) - pipe.generate(PROMPTS, 2)).abs().max() < 0.05
 
 
@@ -152,23 +154,25 @@ def test_words_for_a_model_of_labels_and_labels_for_one_of_words_are_refused(pip
         talking[0].generate([3], 2)
 
 
-def test_a_tenth_of_the_captions_is_empty_and_wordings_vary(monkeypatch):
+def test_a_tenth_of_the_captions_is_empty_wordings_vary_and_the_tower_stays(monkeypatch):
     seen = []
 
-    class Listener(pipeline.TextTransformer):
+    class Listener(TextTransformer):
         def forward(self, ids):
             seen.append(ids)
             return super().forward(ids)
 
-    monkeypatch.setattr(pipeline, "TextTransformer", Listener)
     monkeypatch.setattr(data, "SCENES", {"train": 40, "test": 20})
     train, recipe = data.load("scenes-glyphs"), RECIPES["smoke-scenes"]
     _, denoiser = build(recipe)
     recipe = replace(recipe, training=replace(recipe.training, steps=30, batch_size=32))
     latents = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    trained = pipeline.train_on_captions(denoiser, (latents, 0 * latents), train, recipe, bar=False)
-    tokenizer = trained[2]
+    tokenizer = Tokenizer.train(train.captions)
+    text = Listener(replace(recipe.text.clip.text, vocab_size=len(tokenizer)))
+    before = [p.clone() for p in text.parameters()]
+    pipeline.train_on_captions(denoiser, text, tokenizer, (latents, 0 * latents), train, recipe, bar=False)
+    assert all(map(torch.equal, before, text.parameters()))
     ids = torch.cat(seen)
-    empty = (ids == tokenizer([""], 20)).all(1).float().mean()
+    empty = (ids == tokenizer([""], 24)).all(1).float().mean()
     assert 0.06 < empty < 0.14 and len(ids.unique(dim=0)) > 80        # of 40 pictures
     assert sum("right" in tokenizer.decode(row) for row in ids) > 20

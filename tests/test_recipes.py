@@ -43,7 +43,7 @@ def test_every_row_fits_together_and_survives_json(name):
     with torch.device("meta"):
         colour = for_data(recipe, pictures(channels=3))
     if recipe.text:
-        assert colour == recipe and recipe.text.dim == recipe.network.context_dim
+        assert colour == recipe and recipe.text.clip.text.dim == recipe.network.context_dim
     else:
         assert (colour.vae.in_channels, colour.network.in_channels, colour.network.num_classes) == (3, 16, 3)
 
@@ -72,6 +72,15 @@ def test_the_unet_in_a_dits_place_costs_about_as_much(name):
             network(torch.zeros(1, recipe.network.in_channels, 8, 8), 0.5, torch.tensor([1]))
         costs.append(counter.get_total_flops())
     assert 0.7 < costs[1] / costs[0] < 1.3
+
+
+def test_a_dit_in_the_place_of_scenes_unet_and_its_own_kind_stays():
+    recipe = RECIPES["smoke-scenes"]
+    network = build(variant(recipe, "dit"))[1].network
+    assert network(torch.zeros(2, 4, 8, 8), 0.5, torch.zeros(2, 5, 32)).shape == (2, 4, 8, 8)
+    for kind in "auto", "unet":
+        assert variant(recipe, kind).network == recipe.network
+    assert variant(RECIPES["cpu"], "dit").network == RECIPES["cpu"].network
 
 
 def test_two_thirds_of_the_times_are_logit_normal_then_they_are_uniform():

@@ -129,7 +129,7 @@ class Sample:
 
         model = self.model or ("scenes" if self.prompt else "mnist")
         pipe = LatentDiffusion.load(model, "cuda" if torch.cuda.is_available() else "cpu")
-        every = torch.arange(self.num) % len(pipe.class_names)
+        every = torch.arange(self.num) % max(1, len(pipe.class_names))
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
         began, sampler = time.perf_counter(), getattr(samplers, self.sampler)
         images = pipe.generate(wanted, self.steps, self.guidance_scale, self.seed, sampler,

@@ -57,19 +57,24 @@ def logit_normal(n: int, generator=None, device=None):
 
 
 class Denoiser(nn.Module):
-    """denoiser(x, t, context) -> x0, all (B, C, H, W). `times` draws the training times."""
+    """denoiser(x, t, context) -> x0, all (B, C, H, W). `times` draws the training times.
 
-    def __init__(self, network: nn.Module, schedule: Schedule, prediction_type: str = "eps", times=uniform):
+    The network is told t - delay: published ones were trained to call our t = 1 / 1000, the first of their
+    table's entries, 0.
+    """
+
+    def __init__(self, network: nn.Module, schedule: Schedule, prediction_type: str = "eps", times=uniform,
+                 delay: float = 0.0):
         super().__init__()
         if prediction_type not in PREDICTION_TYPES:
             raise MinildmError(f"there is no prediction_type {prediction_type!r}", "Denoiser",
                                f"choose from {', '.join(PREDICTION_TYPES)}")
         self.network, self.schedule = network, schedule
-        self.prediction_type, self.times = prediction_type, times
+        self.prediction_type, self.times, self.delay = prediction_type, times, delay
 
     def predict(self, x, t, context=None):
         """What the network says, float32; a variance that it has learned beside (DiT) is left aside."""
-        return self.network(x, t, context)[:, :x.shape[1]].float()
+        return self.network(x, t - self.delay, context)[:, :x.shape[1]].float()
 
     def forward(self, x, t, context=None):
         at = expand(t, x)

@@ -75,7 +75,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(in_channels, dim, patch, stride=patch)
 
     def forward(self, x):
-        tokens = self.proj(x)                                                 # (B, D, h, w)
+        tokens = self.proj(x.to(self.proj.weight.dtype))                      # (B, D, h, w)
         place = positions(*tokens.shape[2:], tokens.shape[1], x.device).to(tokens.dtype)
         return tokens.flatten(2).transpose(1, 2) + place                      # (B, h w, D)
 

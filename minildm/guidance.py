@@ -26,17 +26,19 @@ def both(denoiser, x, t, context, null):
     return denoiser(torch.cat([x, x]), twice, contexts).chunk(2)
 
 
-def cfg(denoiser, context, null, guidance_scale: float = 1.0):
+def cfg(denoiser, context, null, guidance_scale: float = 1.0, channels: int | None = None):
     """denoise(x, t) guided towards `context` and away from `null`, labels (B,) or contexts (B, L, D).
 
     guidance_scale 1 is the conditional model itself; 0 the unconditional. One batched call, null first.
-    A null that is the context of another prompt makes that prompt negative.
+    A null that is the context of another prompt makes that prompt negative. `channels`: guide only so many,
+    the rest is the conditional model's (DiT's published code guides 3 of 4).
     """
     def denoise(x, t):
         if guidance_scale == 1:
             return denoiser(x, t, context)
         x0_null, x0_cond = both(denoiser, x, t, context, null)
-        return x0_null + guidance_scale * (x0_cond - x0_null)
+        x0 = x0_null + guidance_scale * (x0_cond - x0_null)
+        return x0 if channels is None else torch.cat([x0[:, :channels], x0_cond[:, channels:]], dim=1)
 
     return denoise
 

@@ -16,6 +16,7 @@ from minildm.clip import scene_pairs, train_clip
 from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.guidance import cfg
+from minildm.pretrained import load_pipeline
 from minildm.recipes import (
     ZOO,
     Recipe,
@@ -27,27 +28,30 @@ from minildm.recipes import (
     train_denoiser,
     train_vae,
 )
-from minildm.samplers import ddim, last
+from minildm.samplers import ddim, ddpm, last
 from minildm.scenes import captions
-from minildm.schedules import time_grid
+from minildm.schedules import leading_grid, rounded_grid, time_grid
 from minildm.text import TextTransformer
 from minildm.tokenizer import Tokenizer
 from minildm.training import fit, gains_from_bf16, generator_for
 from minildm.vae import AutoencoderKL
+
+PIXELS = 512**2     # decoded at once: for one picture of that size Stable Diffusion's VAE wants 3 GB
+PAIRS = 64**4       # of latent positions, over the pictures drawn at once
 
 
 class LatentDiffusion:
     """A VAE and a denoiser of its latents, with what they were trained on.
 
     With a text encoder, ids (B, L) -> (states (B, L, D), pooled), and its tokenizer it draws prompts, else
-    labels.
+    labels. `dtype` is what it computes in; None: float32, with products in bf16 where that is faster.
     """
 
     def __init__(self, recipe: Recipe, vae: AutoencoderKL, denoiser: Denoiser, class_names, image_size: int,
-                 text_encoder=None, tokenizer=None):
+                 text_encoder=None, tokenizer=None, dtype: torch.dtype | None = None):
         self.recipe, self.vae, self.denoiser = recipe, vae.eval(), denoiser.eval()
         self.text_encoder, self.tokenizer = text_encoder and text_encoder.eval(), tokenizer
-        self.class_names, self.image_size = tuple(class_names), image_size
+        self.class_names, self.image_size, self.dtype = tuple(class_names), image_size, dtype
 
     @property
     def device(self):
@@ -66,8 +70,9 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def decode(self, latents):
-        """Normalised latents -> images (B, C, size, size) in [-1, 1]."""
-        images = self.vae.decode(self.vae.denormalise(latents)).float().clamp(-1, 1)
+        """Normalised latents -> images (B, C, size, size) in [-1, 1], so many at once as fit in memory."""
+        parts = self.vae.denormalise(latents).split(max(1, PIXELS // self.image_size**2))
+        images = torch.cat([self.vae.decode(z).float().clamp(-1, 1) for z in parts])
         return crop_to(images, self.image_size)
 
     @torch.no_grad()
@@ -93,19 +98,36 @@ class LatentDiffusion:
                                f"use 0..{len(self.class_names) - 1}: {', '.join(self.class_names)}")
         return labels, torch.full_like(labels, self.denoiser.network.null_class)
 
+    def times(self, n: int | None = None, sampler=ddim):
+        """The times of n steps, (n + 1,): for published models those of diffusers' scheduler of that name."""
+        n, offset = n or self.recipe.num_inference_steps, self.recipe.steps_offset
+        if offset is None:
+            ts = time_grid(n)
+        elif sampler in (ddim, ddpm):
+            ts = leading_grid(n, offset, 0.0 if self.recipe.set_alpha_to_one else 1 / 1000)
+        else:
+            ts = rounded_grid(n)
+        return ts.to(self.device)
+
     @torch.no_grad()
     def generate(self, wanted, num_inference_steps: int | None = None, guidance_scale: float | None = None,
-                 seed: int = 0, sampler=ddim, batch_size: int = 250, negative: str = ""):
-        """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1]."""
+                 seed: int = 0, sampler=ddim, batch_size: int | None = None, negative: str = ""):
+        """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1].
+
+        By default 250 at once, or fewer of large latents, whose positions all look at each other.
+        """
         context, null = self.conditions(wanted, negative)
-        ts = time_grid(num_inference_steps or self.recipe.num_inference_steps).to(self.device)
+        ts = self.times(num_inference_steps, sampler)
         scale = self.recipe.guidance_scale if guidance_scale is None else guidance_scale
-        images = []
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=gains_from_bf16(self.device)):
+        pairs = (self.latent_shape[1] * self.latent_shape[2])**2
+        batch_size, images = batch_size or min(250, max(1, PAIRS // pairs)), []
+        mixed = self.dtype is None and gains_from_bf16(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                denoise = cfg(self.denoiser, context[part], null[part], scale)
+                denoise = cfg(self.denoiser, context[part], null[part], scale,
+                              self.recipe.guided_channels)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 
@@ -121,9 +143,16 @@ class LatentDiffusion:
         checkpoint.save(folder, tensors, meta)
 
     @classmethod
-    def load(cls, folder, device="cpu") -> "LatentDiffusion":
-        """From a folder that `save` wrote, or by name from the zoo of trained models."""
-        path = Path(folder) if Path(folder).is_dir() else ZOO / str(folder)
+    def load(cls, folder, device="cpu", dtype: torch.dtype | None = None) -> "LatentDiffusion":
+        """From a folder that `save` wrote, or by name from the zoo of trained models.
+
+        A folder in diffusers' layout, or a file of Stable Diffusion 1.x, is loaded by `pretrained`;
+        `dtype` is that of its weights, by default bf16 where that is faster.
+        """
+        path = Path(folder)
+        if path.is_file() or (path / "model_index.json").is_file():
+            return cls(*load_pipeline(path, dtype, device))
+        path = path if path.is_dir() else ZOO / str(folder)
         if not path.is_dir():
             raise MinildmError(f"there is no model {str(folder)!r}", ZOO,
                                "pass a folder that holds one, or train it: minildm demo")

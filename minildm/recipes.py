@@ -35,9 +35,9 @@ class Recipe:
     """Everything that decides a latent diffusion model but the data."""
 
     vae: VAEConfig
-    vae_training: TrainConfig
+    vae_training: TrainConfig | None    # None: published, not trained by us
     network: UNetConfig | DiTConfig
-    training: TrainConfig
+    training: TrainConfig | None
     kl_weight: float = 1e-3
     perceptual_weight: float = 0.0  # this or the next not 0: the VAE's loss is `losses.sharp_losses`
     adversarial_weight: float = 0.0
@@ -49,6 +49,9 @@ class Recipe:
     num_inference_steps: int = 30
     text: clip.CLIPRecipe | None = None     # its text tower reads the captions; None: labels
     mirror: bool = False    # train on each picture's mirror image as well: right for photographs
+    steps_offset: int | None = None     # published models: of the "leading" steps on their table of betas,
+    set_alpha_to_one: bool = True       # which end at the data, or at the table's first entry
+    guided_channels: int | None = None  # None: all
     measured: str = "not yet"  # on MNIST if nothing else is said, with seed and hardware
 
 
@@ -145,9 +148,15 @@ def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
 def build(recipe: Recipe) -> tuple[AutoencoderKL, Denoiser]:
     """Networks with fresh weights, drawn by the recipe's seed without touching the global generator."""
     with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
+        torch.manual_seed(recipe.training.seed if recipe.training else 0)
         vae, network = AutoencoderKL(recipe.vae), NETWORKS[type(recipe.network)](recipe.network)
-    return vae, Denoiser(network, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times])
+    return vae, denoiser_of(recipe, network)
+
+
+def denoiser_of(recipe: Recipe, network: nn.Module) -> Denoiser:
+    """The network with the recipe's schedule and prediction type."""
+    return Denoiser(network, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times],
+                    delay=0.0 if recipe.steps_offset is None else 1 / 1000)
 
 
 def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: bool = True, maps=None) -> dict:

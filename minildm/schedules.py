@@ -74,6 +74,24 @@ def time_grid(n: int, start: float = 1.0, end: float = 0.0):
     return torch.linspace(start, end, n + 1)
 
 
+def leading_grid(n: int, offset: int = 0, end: float = 0.0, steps: int = 1000):
+    """diffusers' "leading" times on a table of `steps` betas, whose entry i is our t = (i + 1) / steps.
+
+    Every (steps // n)th entry, `offset` further on: for Stable Diffusion 1.5, offset 1, 50 steps are entries
+    981, 961, ..., 21, 1. Its last step ends at entry 0, `end` 0.001; (n + 1,) times.
+    """
+    if not 1 <= n <= steps:
+        raise MinildmError(f"{n} steps on a table of {steps}", "leading_grid", f"take 1 to {steps}")
+    entries = torch.arange(n - 1, -1, -1) * (steps // n) + offset
+    return torch.cat([(entries + 1).clamp(max=steps) / steps, torch.tensor([end])])
+
+
+def rounded_grid(n: int, steps: int = 1000):
+    """diffusers' "linspace" times on such a table: 20 steps are entries 999, 949, ..., 50; then the data."""
+    entries = torch.linspace(steps - 1, 0, n + 1, dtype=torch.float64).round()[:-1]
+    return torch.cat([(entries + 1) / steps, torch.zeros(1)]).float()
+
+
 def quadratic_grid(n: int):
     """n steps at t = u^2 of equally spaced u: small steps near the data (Song et al. 2021, D.3), (n + 1,)."""
     return time_grid(n) ** 2

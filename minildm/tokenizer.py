@@ -113,15 +113,23 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder) -> "Tokenizer":
-        """From vocab.json (token -> id) and merges.txt (a version, then a pair a line), as CLIP's are."""
+        """From vocab.json (token -> id) and merges.txt (a version, then a pair a line), as CLIP's are.
+
+        Or from tokenizer.json, which holds both, and which transformers writes since version 5.
+        """
         try:
+            if not (Path(folder) / "vocab.json").is_file() and (Path(folder) / "tokenizer.json").is_file():
+                model = json.loads((Path(folder) / "tokenizer.json").read_text("utf-8"))["model"]
+                merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair)
+                          for pair in model["merges"]]
+                return cls(merges, model["vocab"])
             vocab = json.loads((Path(folder) / "vocab.json").read_text("utf-8"))
             _, *lines = (Path(folder) / "merges.txt").read_text("utf-8").split("\n")
             merges = [(a, b) for a, b in (line.split(" ") for line in lines if line)]
             return cls(merges, {str(token): int(i) for token, i in vocab.items()})
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             raise MinildmError(f"no tokenizer can be read: {error}"[:200], folder,
-                               "it takes vocab.json and merges.txt") from error
+                               "it takes vocab.json and merges.txt, or tokenizer.json") from error
 
     def save(self, folder):
         """The two files that `load` reads, transformers' CLIPTokenizer too."""

@@ -150,7 +150,7 @@ class UNet(nn.Module):
         self.check(x, context)
         emb = F.silu(self.time_embedding(torch.as_tensor(t, device=x.device)))   # (B or 1, 4 C)
         context = self.embed(context)
-        h = self.conv_in(x)
+        h = self.conv_in(x.to(self.conv_in.weight.dtype))
         skips = [h]
         for stage in self.down_blocks:
             for i in range(len(stage.resnets)):

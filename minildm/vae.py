@@ -173,11 +173,12 @@ class AutoencoderKL(nn.Module):
         if images.shape[2] % f or images.shape[3] % f:
             raise MinildmError(f"images are {images.shape[2]}×{images.shape[3]}, this VAE wants "
                                f"multiples of {f}", "encode", "pad with data.pad_to")
+        images = images.to(self.quant_conv.weight.dtype)
         return Gaussian(*self.quant_conv(self.encoder(images)).chunk(2, dim=1))
 
     def decode(self, z):
         """Raw latents (B, c, h, w) -> images (B, C, H, W), about [-1, 1]."""
-        return self.decoder(self.post_quant_conv(z))
+        return self.decoder(self.post_quant_conv(z.to(self.post_quant_conv.weight.dtype)))
 
     def loss(self, images, generator=None, kl_weight: float = 1e-3):
         """L1 + L2 reconstruction + kl_weight * KL, all means over values: dict(loss, l1, l2, kl)."""

@@ -130,17 +130,22 @@ def bench(with_peer: bool = False, rounds: int = 10) -> list[dict]:
     for precision in ["float32"] + ["bf16"] * gains_from_bf16(torch.device(device)):
         for name, pair in jobs(device, precision, with_peer).items():
             first = [job() for job in pair]
-            times = [[], []]
-            for _ in range(rounds + 1):                         # one more round to warm up
-                for job, taken in zip(pair, times, strict=False):
-                    began = time.perf_counter()
-                    job()                                       # ends in .item(): waits for the device
-                    taken.append((time.perf_counter() - began) * 1000)
-            medians = [statistics.median(taken[1:]) for taken in times if taken]
-            rows.append({"name": name, "precision": precision, "ours_ms": medians[0]})
+            ms = medians(pair, rounds)
+            rows.append({"name": name, "precision": precision, "ours_ms": ms[0]})
             if with_peer:
-                rows[-1] |= {"peer_ms": medians[1], "ratio": medians[0] / medians[1], "outputs": first}
+                rows[-1] |= {"peer_ms": ms[1], "ratio": ms[0] / ms[1], "outputs": first}
     return rows
+
+
+def medians(jobs, rounds: int) -> list[float]:
+    """Milliseconds of each job, which must wait for the device (.item()); rounds in turn, one more before."""
+    times = [[] for _ in jobs]
+    for _ in range(rounds + 1):
+        for job, taken in zip(jobs, times, strict=True):
+            began = time.perf_counter()
+            job()
+            taken.append((time.perf_counter() - began) * 1000)
+    return [statistics.median(taken[1:]) for taken in times]
 
 
 def table(rows: list[dict]) -> str:

@@ -123,6 +123,7 @@ class Sample:
 
     def run(self):
         import torch
+        from PIL import Image
 
         from minildm import plotting, samplers
         from minildm.pipeline import LatentDiffusion
@@ -135,7 +136,11 @@ class Sample:
         images = pipe.generate(wanted, self.steps, self.guidance_scale, self.seed, sampler,
                                negative=self.negative)
         names = self.prompt or [pipe.class_names[i] for i in wanted]
-        plotting.show_images(images.cpu(), names, min(4, len(names)) if self.prompt else None, path=self.out)
+        if images.shape[-1] < 256:
+            plotting.show_images(images, names, min(4, len(names)) if self.prompt else None, path=self.out)
+        else:                           # large enough to be looked at pixel by pixel
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(plotting.grid(images).squeeze()).save(self.out)
         print(f"{len(wanted)} pictures in {time.perf_counter() - began:.1f} s: {self.out}")
 
 

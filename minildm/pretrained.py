@@ -29,8 +29,7 @@ from minildm.vae import AutoencoderKL, VAEConfig
 SCALE = 0.18215     # of Stable Diffusion's latents: 1 / their standard deviation
 STABLE_DIFFUSION = Recipe(
     VAEConfig(), None, UNetConfig(), None, schedule="scaled_linear", prediction_type="eps",
-    guidance_scale=7.5, num_inference_steps=50, text=TextConfig(), steps_offset=1, set_alpha_to_one=False,
-    measured="published")
+    guidance_scale=7.5, num_inference_steps=50, steps_offset=1, set_alpha_to_one=False, measured="published")
 
 
 def read(path: Path) -> dict:
@@ -68,7 +67,7 @@ def read_folder(folder: Path) -> dict:
 
 
 def renamed(tensors: dict, rules: list) -> dict:
-    """Tensors under our names; of two for one name, the second keeps its own, which `fill` refuses."""
+    """Tensors under our names; a second one for the same name gets another, which `fill` refuses."""
     ours = {}
     for name, tensor in tensors.items():
         new = name
@@ -79,7 +78,7 @@ def renamed(tensors: dict, rules: list) -> dict:
             ours |= {new.replace("{qkv}", letter): part for letter, part in parts}
         elif new:
             new, tensor = (new[:-3], tensor.T) if new.endswith("{T}") else (new, tensor)
-            ours[name if new in ours else new] = tensor
+            ours[f"{new}, a second one," if new in ours else new] = tensor
     return ours
 
 
@@ -163,7 +162,8 @@ def load_dit(path, dtype=torch.float32, device="cpu", **changes) -> DiT:
     return fill(DiT, replace(config, **changes), tensors, path, dtype, device)
 
 
-def load_single_file(path, dtype=torch.float32, device="cpu", recipe: Recipe = STABLE_DIFFUSION):
+def load_single_file(path, dtype=torch.float32, device="cpu", recipe: Recipe = STABLE_DIFFUSION,
+                     text: TextConfig | None = None):
     """VAE, U-Net and text encoder of an original Stable Diffusion 1.x checkpoint, .safetensors or .ckpt."""
     parts = {"first_stage_model.": {}, "model.diffusion_model.": {}, "cond_stage_model.transformer.": {},
              "": {}}
@@ -171,12 +171,12 @@ def load_single_file(path, dtype=torch.float32, device="cpu", recipe: Recipe = S
         if not formats.SINGLE_FILE_EXTRAS.match(name):
             prefix = next(prefix for prefix in parts if name.startswith(prefix))
             parts[prefix][name.removeprefix(prefix)] = tensor
-    vae, unet, text, others = parts.values()
+    vae, unet, tower, others = parts.values()
     vae = renamed(vae, formats.compvis_vae(len(recipe.vae.channels)))
     unet = renamed(unet, formats.compvis_unet(recipe.network.blocks)) | others      # which are not expected
     return (fill_vae(recipe.vae, vae, SCALE, path, dtype, device),
             fill(UNet, recipe.network, unet, path, dtype, device),
-            fill(TextTransformer, recipe.text, renamed(text, formats.TEXT), path, dtype, device))
+            fill(TextTransformer, text or TextConfig(), renamed(tower, formats.TEXT), path, dtype, device))
 
 
 def load_tokenizer(folder) -> Tokenizer:
@@ -214,7 +214,7 @@ def load_pipeline(path, dtype: torch.dtype | None = None, device="cpu") -> tuple
         network = load_dit(path / "transformer", dtype, device)
         labels = index.get("id2label") or {k: k for k in range(network.config.num_classes)}
         classes = [str(labels[key]) for key in sorted(labels, key=int)]
-    recipe = replace(STABLE_DIFFUSION, vae=vae.config, network=network.config, text=text and text.config,
+    recipe = replace(STABLE_DIFFUSION, vae=vae.config, network=network.config,
                      guidance_scale=7.5 if words else 4.0, **schedule)
     side = Config.read(path / ("unet" if words else "transformer"))["sample_size"] or 64
     return (recipe, vae, denoiser_of(recipe, network), classes, side * vae.config.factor, text, tokenizer,

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -393,6 +394,101 @@ def bench():
         yield row(name, round(r["ratio"], 3), "<= 1.0", r["ratio"] <= 1, time.perf_counter() - began)
 
 
+def parity():
+    """Ours against diffusers and transformers: the same small random weights, saved by them, loaded by us."""
+    import published
+    import torch
+    from test_pretrained import NEGATIVE, PROMPTS
+    from test_text import TINY, transformers_clip
+
+    from minildm.pipeline import LatentDiffusion
+    from minildm.pretrained import load_clip
+    from minildm.samplers import ddim, dpmpp_2m
+
+    began, found, g = time.perf_counter(), {}, torch.Generator().manual_seed(0)
+
+    def compare(name, ours, theirs, bar=1e-5):
+        found[name] = (ours - theirs).abs().max().item(), bar
+
+    with tempfile.TemporaryDirectory() as root, torch.no_grad():
+        theirs, root = published.stable_diffusion(Path(root) / "words"), Path(root)
+        theirs.save_pretrained(root / "sd")
+        ours, images = LatentDiffusion.load(root / "sd"), torch.randn(2, 3, 16, 16, generator=g)
+        x, ids = torch.randn(2, 4, 8, 8, generator=g), ours.tokenizer(PROMPTS)
+        states, wanted = ours.text_encoder(ids)[0], theirs.text_encoder(ids).last_hidden_state
+        encoded = theirs.vae.encode(images).latent_dist
+        compare("VAE encode", ours.vae.encode(images).mean, encoded.mean)
+        compare("VAE decode", ours.vae.decode(x), theirs.vae.decode(x).sample)
+        compare("text states", states, wanted)
+        for i in (1, 500, 981):
+            compare(f"U-Net at step {i}", ours.denoiser.network(x, i / 1000, states),
+                    theirs.unet(x, i, wanted).sample)
+        for sampler, scheduler in ((ddim, published.DDIM), (dpmpp_2m, published.DPMPP)):
+            for n in (20, 50):
+                theirs.scheduler = scheduler
+                drawn = theirs(PROMPTS, negative_prompt=[NEGATIVE] * 2, num_inference_steps=n,
+                               latents=ours.noise(2), output_type="pt").images          # guidance 7.5
+                compare(f"images, {sampler.__name__}, {n} steps", ours.generate(
+                    PROMPTS, n, 7.5, sampler=sampler, negative=NEGATIVE), 2 * drawn - 1, 1e-4)
+        theirs = published.dit_pipeline()
+        theirs.save_pretrained(root / "dit")
+        ours, labels = LatentDiffusion.load(root / "dit"), torch.tensor([7, 1000])
+        compare("DiT", ours.denoiser.network(x, 0.5, labels),
+                theirs.transformer(x, torch.full((2,), 500), labels).sample)
+        clip = published.randomise(transformers_clip(TINY))
+        clip.save_pretrained(root / "clip")
+        images, ids = torch.randn(3, 2, 12, 12, generator=g), torch.tensor([[58, 7, 3, 59], [58, 1, 59, 59]])
+        wanted, towers = clip(input_ids=ids, pixel_values=images), load_clip(root / "clip")
+        compare("CLIP, pictures", towers.encode_images(images), wanted.image_embeds)
+        compare("CLIP, texts", towers.encode_text(ids), wanted.text_embeds)
+    for name, (value, bar) in found.items():
+        yield row(f"parity: {name}, largest difference", f"{value:.1e}", f"<= {bar:.0e}", value <= bar,
+                  time.perf_counter() - began)
+
+
+def published_speed():
+    """Inference beside diffusers, the same weights: Stable Diffusion's shape, smaller without a GPU."""
+    import published
+    import torch
+
+    from minildm.bench import medians
+    from minildm.pipeline import LatentDiffusion
+
+    cuda = torch.cuda.is_available()
+    device, dtype = ("cuda", torch.bfloat16) if cuda else ("cpu", torch.float32)
+    with tempfile.TemporaryDirectory() as root:
+        sizes = published.FULL if cuda else published.MEDIUM
+        theirs = published.stable_diffusion(Path(root) / "words", sizes)
+        theirs.save_pretrained(Path(root) / "sd")
+        ours = LatentDiffusion.load(Path(root) / "sd", device, dtype)
+    theirs.to(device, dtype)
+    theirs.scheduler = published.DDIM
+    z, ids = ours.noise(1).to(dtype), ours.tokenizer(published.WORDS[:1]).to(device)
+    c = ours.text_encoder(ids)[0]
+    x, context = torch.cat([z, z]), torch.cat([c, c])                       # as guidance asks for
+    jobs = {
+        "U-Net step": (lambda net=ours.denoiser.network: net(x, 0.5, context),
+                       lambda net=theirs.unet: net(x, 500, context).sample),
+        "VAE decode": (lambda: ours.vae.decode(z), lambda: theirs.vae.decode(z).sample),
+        "text encoder": (lambda: ours.text_encoder(ids)[0],
+                         lambda: theirs.text_encoder(ids).last_hidden_state),
+        "whole image, 20 steps": (
+            lambda: ours.generate(published.WORDS[:1], 20, 7.5),
+            lambda: theirs(published.WORDS[:1], num_inference_steps=20, latents=z,
+                           output_type="pt").images)}
+    if cuda:
+        nets = torch.compile(ours.denoiser.network), torch.compile(theirs.unet)
+        jobs["U-Net step, compiled"] = (lambda: nets[0](x, 0.5, context),
+                                        lambda: nets[1](x, 500, context).sample)
+    kind = "bf16, Stable Diffusion's own size" if cuda else "float32, small"
+    for name, pair in jobs.items():
+        began = time.perf_counter()
+        with torch.no_grad():
+            ms = medians([lambda job=job: job().sum().item() for job in pair], 5 if "whole" in name else 20)
+        yield row(f"published-speed: {name}, {kind}, diffusers' time / ours", round(ms[1] / ms[0], 3),
+                  ">= 1.0", ms[1] >= ms[0], time.perf_counter() - began)
+
+
 def kill():
     for in_place, holds in ((False, lambda r: r["identical"] == 50), (True, lambda r: r["identical"] < 50)):
         command = [sys.executable, "tests/kill.py", "50", *["--in-place"] * in_place]
@@ -436,8 +532,8 @@ def unit():
 
 
 REPORTS = {f.__name__.replace("_", "-"): f for f in (
-    demo, vae, sharp, copies, metrics, clip, scenes, pointing, guidance, cifar, steps, samplers, dit, bench,
-    kill, nbval, unit, lessons_sharp, lessons_flow)}
+    demo, vae, sharp, copies, metrics, clip, scenes, pointing, guidance, cifar, steps, samplers, dit, parity,
+    published_speed, bench, kill, nbval, unit, lessons_sharp, lessons_flow)}
 HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
 
 

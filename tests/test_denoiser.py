@@ -94,6 +94,14 @@ def test_network_is_trained_on_noised_data_at_its_time():
     assert abs(noise[late].mean()) < 0.02 and abs(noise[late].std() - 1) < 0.02
 
 
+def test_a_network_that_counts_from_0_is_told_so():
+    told = []
+    denoiser = Denoiser(lambda x, t, context: told.append(t) or x, linear, delay=1 / 1000)
+    x = denoiser(random(2, 1, 4, 4), torch.tensor([0.001, 1.0]))
+    assert_close(told[0], torch.tensor([0.0, 0.999]))
+    assert_close(x, Denoiser(lambda x, *_: x, linear)(random(2, 1, 4, 4), torch.tensor([0.001, 1.0])))
+
+
 def test_labels_are_dropped_one_in_ten():
     network, n = Constant(), 20_000
     denoiser, data, labels = Denoiser(network, cosine), torch.zeros(n, 1, 1, 1), torch.arange(n) % 10

@@ -49,6 +49,14 @@ def test_scale_0_is_the_unconditional_model(denoiser, condition):
     assert (denoiser(x, T, null) - denoiser(x, T, context)).abs().max() > 0.01      # and that is another
 
 
+def test_channels_beyond_those_guided_are_the_conditional_models(denoiser, condition):
+    x, (context, null) = random(2, 3, 8, 8), condition
+    found, whole = (cfg(denoiser, context, null, 4.0, channels)(x, T) for channels in (2, None))
+    assert torch.equal(found[:, :2], whole[:, :2])
+    assert_close(found[:, 2:], denoiser(x, T, context)[:, 2:], rtol=0, atol=1e-5)
+    assert (whole - found)[:, 2:].abs().max() > 0.01
+
+
 @pytest.mark.parametrize("scale", [-1.0, 0.5, 3.0, 7.5])
 def test_linear_in_the_scale(denoiser, condition, scale):
     x, (context, null) = random(2, 3, 8, 8), condition

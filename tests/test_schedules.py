@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minildm import schedules
+from minildm import MinildmError, schedules
 from minildm.schedules import (
     add_noise,
     at_ratio,
@@ -15,10 +15,12 @@ from minildm.schedules import (
     expand,
     flow,
     karras_grid,
+    leading_grid,
     linear,
     log_snr,
     log_snr_grid,
     quadratic_grid,
+    rounded_grid,
     scaled_linear,
     shift,
     snr,
@@ -192,6 +194,25 @@ def test_a_shift_multiplies_the_ratio():
     assert torch.equal(shift(ts, 1.0), ts)
     assert_close(ratio(flow, shift(ts, 3.0))[1:], 3 * ratio(flow, ts)[1:], rtol=1e-5, atol=0)
     assert_close(shift(shift(ts, 3.0), 1 / 3), ts)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_grids_on_a_table_are_diffusers(offset):
+    ddim = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    dpm = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_multistep")
+    leading = ddim.DDIMScheduler(timestep_spacing="leading", steps_offset=offset)
+    linspace = dpm.DPMSolverMultistepScheduler()
+    end = 0.001 * offset
+    for n in [*range(1, 60), 100, 250, 900]:
+        for theirs, ts in (leading, leading_grid(n, offset, end)), (linspace, rounded_grid(n)):
+            theirs.set_timesteps(n)
+            assert_close(1000 * ts[:-1] - 1, theirs.timesteps.float(), rtol=0, atol=2e-4)
+            assert len(ts) == n + 1 and (ts.diff() < 0).all()
+            assert_close(ts[-1].item(), end if theirs is leading else 0.0)
+    assert (1000 * leading_grid(50, 1) - 1).round()[:3].tolist() == [981, 961, 941]
+    for n in 0, 1001:
+        with pytest.raises(MinildmError, match="take 1 to 1000"):
+            leading_grid(n)
 
 
 def test_quadratic_steps_grow_with_the_noise():

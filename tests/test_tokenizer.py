@@ -1,6 +1,7 @@
 """BPE against transformers' CLIP tokenizer, against its definition, and on whatever people type."""
 
 import contextlib
+import json
 import random
 import re
 import unicodedata
@@ -137,6 +138,14 @@ def test_files_come_back_and_bad_ones_are_named(tokenizer, tmp_path):
     assert again.vocab == tokenizer.vocab and again.merges == tokenizer.merges
     with pytest.raises(MinildmError, match="vocab.json and merges.txt"):
         Tokenizer.load(tmp_path)
+    for pairs in tokenizer.merges, [" ".join(pair) for pair in tokenizer.merges]:   # transformers 5 and 4
+        model = {"vocab": tokenizer.vocab, "merges": pairs}
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+        assert Tokenizer.load(tmp_path).merges == tokenizer.merges
+    for broken in {}, {"model": {"vocab": {}}}, {"model": {"vocab": 3, "merges": [["a", "b"]]}}, []:
+        (tmp_path / "tokenizer.json").write_text(json.dumps(broken))
+        with pytest.raises(MinildmError, match="no tokenizer can be read|vocabulary lacks"):
+            Tokenizer.load(tmp_path)
     (tmp_path / "t" / "merges.txt").write_text("#version: 0.2\nz z\n")
     with pytest.raises(MinildmError, match="lacks 1 tokens, 'zz'"):
         Tokenizer.load(tmp_path / "t")

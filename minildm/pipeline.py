@@ -36,8 +36,8 @@ from minildm.tokenizer import Tokenizer
 from minildm.training import fit, gains_from_bf16, generator_for
 from minildm.vae import AutoencoderKL
 
-PIXELS = 512**2     # decoded at once: for one picture of that size Stable Diffusion's VAE wants 3 GB
-PAIRS = 64**4       # of latent positions, over the pictures drawn at once
+PIXELS = 512**2     # decoded at once: one picture of Stable Diffusion's
+PAIRS = 64**4       # of latent positions, over the pictures drawn at once: again one of its
 
 
 class LatentDiffusion:
@@ -133,6 +133,8 @@ class LatentDiffusion:
 
     def save(self, folder, measured: dict | None = None):
         """One folder: weights as fp16, the recipe, class names, and what was measured."""
+        if self.recipe.training is None:
+            raise MinildmError("published weights are not saved anew", folder, "copy the folder they are in")
         tensors = {f"vae.{k}": t.half() for k, t in self.vae.state_dict().items()}
         tensors |= {f"denoiser.{k}": t.half() for k, t in self.denoiser.state_dict().items()}
         meta = {"recipe": asdict(self.recipe), "class_names": self.class_names,

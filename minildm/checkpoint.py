@@ -15,7 +15,9 @@ import re
 import shutil
 import sys
 import time
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args
 
 import safetensors.torch
 import torch
@@ -200,3 +202,26 @@ def _sync_folder(folder: Path) -> None:
 
 def _entry(content: bytes) -> dict:
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def from_dict(kind, values: dict):
+    """A dataclass back from the JSON of its asdict: nested ones too, lists as tuples.
+
+    Of a field that may be one of several dataclasses it is the one that has all the names.
+    """
+    def value(kinds, given):
+        if isinstance(given, list):
+            return tuple(given)
+        if not isinstance(given, dict):
+            return given
+        fitting = [k for k in get_args(kinds) or [kinds]
+                   if is_dataclass(k) and given.keys() <= names(k)]
+        if not fitting:
+            raise MinildmError(f"no configuration has these numbers: {', '.join(given)}", kind.__name__,
+                               "it was saved by another version: train it again")
+        return from_dict(fitting[0], given)
+
+    def names(kind):
+        return {f.name for f in fields(kind)}
+
+    return kind(**{f.name: value(f.type, values[f.name]) for f in fields(kind) if f.name in values})

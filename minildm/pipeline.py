@@ -24,13 +24,13 @@ from minildm.recipes import (
     check_spread,
     encode_all,
     for_data,
-    from_dict,
+    identity_of,
     train_denoiser,
     train_vae,
 )
 from minildm.samplers import ddim, ddpm, last
 from minildm.scenes import captions
-from minildm.schedules import leading_grid, rounded_grid, time_grid
+from minildm.schedules import leading_grid, rounded_grid, shift, time_grid
 from minildm.text import TextTransformer
 from minildm.tokenizer import Tokenizer
 from minildm.training import fit, gains_from_bf16, generator_for
@@ -102,7 +102,7 @@ class LatentDiffusion:
         """The times of n steps, (n + 1,): for published models those of diffusers' scheduler of that name."""
         n, offset = n or self.recipe.num_inference_steps, self.recipe.steps_offset
         if offset is None:
-            ts = time_grid(n)
+            ts = shift(time_grid(n), self.recipe.shift)
         elif sampler in (ddim, ddpm):
             ts = leading_grid(n, offset, 0.0 if self.recipe.set_alpha_to_one else 1 / 1000)
         else:
@@ -159,7 +159,7 @@ class LatentDiffusion:
             raise MinildmError(f"there is no model {str(folder)!r}", ZOO,
                                "pass a folder that holds one, or train it: minildm demo")
         tensors, meta = checkpoint.load(path)
-        recipe = from_dict(Recipe, meta["recipe"])
+        recipe = checkpoint.from_dict(Recipe, meta["recipe"])
         vae, denoiser = build(recipe)
         parts, text, tokenizer = {"vae.": vae, "denoiser.": denoiser}, None, None
         if recipe.text:
@@ -228,5 +228,5 @@ def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Toke
             states = text(ids)[0]
         return denoiser.loss(mean + std * noise, states, generator, drop=0)
 
-    identity = {"network": asdict(recipe.network), "text": asdict(text.config)}
+    identity = {**identity_of(recipe), "text": asdict(text.config)}
     return fit(denoiser, loss, (*latents, ids), recipe.training, run_dir, bar, identity)

@@ -4,9 +4,8 @@ A model takes three moves:  images -> VAE,  images -> latents,  (latents, labels
 A run folder makes each move resumable: run it again and it goes on from where it stopped.
 """
 
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import nn
@@ -45,6 +44,7 @@ class Recipe:
     schedule: str = "cosine"
     prediction_type: str = "v"
     times: str = "uniform"
+    shift: float = 1.0      # training times and sampling steps go through `schedules.shift`; 1 leaves them
     guidance_scale: float = 2.0
     num_inference_steps: int = 30
     text: clip.CLIPRecipe | None = None     # its text tower reads the captions; None: labels
@@ -77,9 +77,9 @@ RECIPES = {
         VAEConfig(3, 8, (64,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=2500, batch_size=32, lr=4e-3, warmup=100, decay="cosine", ema=0.98),
         UNetConfig(8, 8, (48, 96), (True, True), blocks=1, context_dim=96, heads=4, groups=16),
-        TrainConfig(steps=6000, batch_size=32, lr=2e-3, warmup=100, ema=0.998, save_every=500),
-        kl_weight=5e-4, schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
-        num_inference_steps=20, text=clip.RECIPES["scenes"]),
+        TrainConfig(steps=5500, batch_size=32, lr=1e-3, warmup=100, ema=0.998, save_every=500),
+        kl_weight=5e-4, schedule="flow", prediction_type="flow", times="logit_normal", shift=3.0,
+        guidance_scale=3.0, num_inference_steps=20, text=clip.RECIPES["scenes"]),
     "gpu": Recipe(  # minutes on one GPU
         VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
         TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),
@@ -91,7 +91,7 @@ RECIPES = {
         TrainConfig(steps=4000, batch_size=128, lr=3e-3, decay="cosine", ema=0.99),
         UNetConfig(8, 8, (96, 192), (True, True), blocks=1, context_dim=96, heads=4),
         TrainConfig(steps=12000, batch_size=256, lr=1e-3, warmup=100, ema=0.999), kl_weight=5e-4,
-        schedule="flow", prediction_type="flow", times="logit_normal", guidance_scale=3.0,
+        schedule="flow", prediction_type="flow", times="logit_normal", shift=3.0, guidance_scale=3.0,
         num_inference_steps=20, text=clip.RECIPES["scenes"]),
     "smoke": Recipe(  # seconds: to see that everything runs, not to look at
         VAEConfig(1, 4, (16,), blocks=1, attention=False, groups=4, patch=4),
@@ -154,8 +154,11 @@ def build(recipe: Recipe) -> tuple[AutoencoderKL, Denoiser]:
 
 
 def denoiser_of(recipe: Recipe, network: nn.Module) -> Denoiser:
-    """The network with the recipe's schedule and prediction type."""
-    return Denoiser(network, SCHEDULES[recipe.schedule], recipe.prediction_type, TIMES[recipe.times],
+    """The network with the recipe's schedule, prediction type and training times."""
+    def times(*arguments):
+        return schedules.shift(TIMES[recipe.times](*arguments), recipe.shift)
+
+    return Denoiser(network, SCHEDULES[recipe.schedule], recipe.prediction_type, times,
                     delay=0.0 if recipe.steps_offset is None else 1 / 1000)
 
 
@@ -218,9 +221,13 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
         late = recipe.times == "two_thirds" and 3 * step > 2 * recipe.training.steps
         return denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
 
-    identity = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times")}
-    return fit(denoiser, loss, (*latents, labels), recipe.training, run_dir, bar,
-               {"network": asdict(recipe.network), **identity})
+    return fit(denoiser, loss, (*latents, labels), recipe.training, run_dir, bar, identity_of(recipe))
+
+
+def identity_of(recipe: Recipe) -> dict:
+    """What a denoiser's run must not change when it goes on."""
+    words = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times", "shift")}
+    return {"network": asdict(recipe.network), **words}
 
 
 def classifier_for(images: ImageSet) -> tuple[ClassifierConfig, TrainConfig]:
@@ -269,29 +276,6 @@ def load_classifier(name: str = "mnist") -> Classifier | None:
     if not folder.is_dir():
         return None
     tensors, meta = checkpoint.load(folder)
-    model = Classifier(from_dict(ClassifierConfig, meta["classifier"]))
+    model = Classifier(checkpoint.from_dict(ClassifierConfig, meta["classifier"]))
     model.load_state_dict({key: t.float() for key, t in tensors.items()})
     return model.eval()
-
-
-def from_dict(kind, values: dict):
-    """A dataclass back from the JSON of its asdict: nested ones too, lists as tuples.
-
-    Of a field that may be one of several dataclasses it is the one that has all the names.
-    """
-    def value(kinds, given):
-        if isinstance(given, list):
-            return tuple(given)
-        if not isinstance(given, dict):
-            return given
-        fitting = [k for k in get_args(kinds) or [kinds]
-                   if is_dataclass(k) and given.keys() <= names(k)]
-        if not fitting:
-            raise MinildmError(f"no configuration has these numbers: {', '.join(given)}", kind.__name__,
-                               "it was saved by another version: train it again")
-        return from_dict(fitting[0], given)
-
-    def names(kind):
-        return {f.name for f in fields(kind)}
-
-    return kind(**{f.name: value(f.type, values[f.name]) for f in fields(kind) if f.name in values})

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minildm import clip
+from minildm import checkpoint, clip
 from minildm.clip import (
     RECIPES,
     CLIPRecipe,
@@ -23,7 +23,6 @@ from minildm.clip import (
 )
 from minildm.data import CLASSES, ImageSet, to_float
 from minildm.metrics import label_accuracy
-from minildm.recipes import from_dict
 from minildm.scenes import COLOURS, SPOTS, compose
 from minildm.sources import DIGITS
 from minildm.text import CLIP, CLIPConfig, TextConfig, VisionConfig, class_vectors
@@ -50,7 +49,7 @@ def some(name, classes):
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_fit_together_and_survive_json(name):
     recipe = RECIPES[name]
-    assert from_dict(CLIPRecipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    assert checkpoint.from_dict(CLIPRecipe, json.loads(json.dumps(asdict(recipe)))) == recipe
     vision, text = recipe.clip.vision, replace(recipe.clip.text, vocab_size=600)
     towers = CLIP(replace(recipe.clip, text=text)).eval()
     with torch.no_grad():

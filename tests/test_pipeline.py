@@ -6,10 +6,11 @@ import pytest
 import torch
 from test_recipes import pictures
 
-from minildm import MinildmError, data, pipeline
+from minildm import MinildmError, checkpoint, data, pipeline
 from minildm.pipeline import LatentDiffusion, padded
-from minildm.recipes import RECIPES, Recipe, build, for_data, from_dict
+from minildm.recipes import RECIPES, Recipe, build, for_data
 from minildm.samplers import ddpm
+from minildm.schedules import shift
 from minildm.text import TextTransformer
 from minildm.tokenizer import Tokenizer
 
@@ -93,7 +94,7 @@ def test_a_configuration_of_another_version_is_refused(pipe):
     values = asdict(pipe.recipe)
     values["network"]["wings"] = 2
     with pytest.raises(MinildmError, match="wings"):
-        from_dict(Recipe, values)
+        checkpoint.from_dict(Recipe, values)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,18 @@ def test_words_for_a_model_of_labels_and_labels_for_one_of_words_are_refused(pip
             pipe.generate(wanted, 2, negative="" if isinstance(wanted[0], str) else "green")
     with pytest.raises(MinildmError, match="draws prompts"):
         talking[0].generate([3], 2)
+
+
+def test_a_shift_moves_training_times_and_sampling_steps_towards_the_noise(talking):
+    pipe, _ = talking
+    shifted = replace(pipe.recipe, shift=3.0)
+    generator = torch.Generator().manual_seed(0)
+    times = build(shifted)[1].times(1001, generator)
+    assert abs(times.median() - 0.75) < 0.01                          # 3 * 0.5 / (1 + 2 * 0.5)
+    generator = torch.Generator().manual_seed(0)
+    torch.testing.assert_close(shift(build(pipe.recipe)[1].times(1001, generator), 3.0), times)
+    moved = LatentDiffusion(shifted, pipe.vae, pipe.denoiser, pipe.class_names, 32).times(4)
+    torch.testing.assert_close(moved, torch.tensor([1, 0.9, 0.75, 0.5, 0]), check_dtype=False)
 
 
 def test_a_tenth_of_the_captions_is_empty_wordings_vary_and_the_tower_stays(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from minildm import MinildmError, recipes
+from minildm import MinildmError, checkpoint, recipes
 from minildm.data import ImageSet, to_float
 from minildm.evaluation import Classifier, ClassifierConfig
 from minildm.recipes import (
@@ -18,7 +18,6 @@ from minildm.recipes import (
     classification_accuracy,
     encode_all,
     for_data,
-    from_dict,
     train_denoiser,
     train_vae,
     variant,
@@ -39,7 +38,7 @@ def pictures(n=64, channels=1, seed=0):
 def test_every_row_fits_together_and_survives_json(name):
     recipe = RECIPES[name]
     assert recipe.network.in_channels == recipe.network.out_channels == recipe.vae.latent_channels
-    assert from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    assert checkpoint.from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
     with torch.device("meta"):
         colour = for_data(recipe, pictures(channels=3))
     if recipe.text:
@@ -53,7 +52,7 @@ def test_every_row_fits_together_and_survives_json(name):
 def test_one_word_changes_backbone_or_objective(backbone, objective):
     data, few = pictures(), TrainConfig(steps=2, batch_size=8, lr=1e-3)
     recipe = for_data(variant(replace(SMOKE, training=few), backbone, objective), data)
-    assert from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    assert checkpoint.from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
     _, denoiser = build(recipe)
     assert type(denoiser.network).__name__.lower() == backbone and denoiser.prediction_type == objective
     assert denoiser.schedule is {"flow": flow, "eps": linear}.get(objective, cosine)

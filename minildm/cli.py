@@ -97,7 +97,7 @@ class Train:
 class Sample:
     """Draw pictures with a trained model: of prompts, of labels, or of every class in turn."""
 
-    model: str | None = None  # a folder that holds a model, or a name in data/zoo; scenes for prompts
+    model: str | None = None  # a folder of a model, Stable Diffusion's too, or a name in data/zoo
     prompt: tuple[str, ...] = ()  # sentences, one picture each: "a red three left of a blue eight"
     negative: str = ""  # a prompt to stay away from
     labels: tuple[int, ...] = ()  # class numbers, one picture each; by default every class in turn

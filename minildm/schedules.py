@@ -88,7 +88,7 @@ def leading_grid(n: int, offset: int = 0, end: float = 0.0, steps: int = 1000):
 
 def rounded_grid(n: int, steps: int = 1000):
     """diffusers' "linspace" times on such a table: 20 steps are entries 999, 949, ..., 50; then the data."""
-    entries = torch.linspace(steps - 1, 0, n + 1, dtype=torch.float64).round()[:-1]
+    entries = (torch.arange(n, 0, -1, dtype=torch.float64) * ((steps - 1) / n)).round()
     return torch.cat([(entries + 1) / steps, torch.zeros(1)]).float()
 
 

@@ -199,7 +199,7 @@ def test_sizes_and_names_are_the_published_ones():
     theirs = meta(published.text, 49408, **full["text"]).state_dict()
     assert sized(fill(TextTransformer, TextConfig(), renamed(theirs, formats.TEXT), *meta_device),
                  123_060_480, 196)
-    hub = {f"text_model.{name}": t for name, t in theirs.items()}
+    hub = {"text_model." + name.removeprefix("text_model."): t for name, t in theirs.items()}
     hub["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     assert renamed(hub, formats.TEXT).keys() == renamed(theirs, formats.TEXT).keys()
     theirs = meta(transformers_clip, CLIPConfig()).state_dict()
@@ -287,6 +287,8 @@ def test_dit_equals_diffusers(dit, monkeypatch):
         assert found.shape == (3, 8, 8, 8) and found.std() > 0.1
         wanted = theirs.transformer(x, torch.full((3,), i), labels).sample
         assert_close(found, wanted, **EXACT)
+    eps = {block.norm3.eps for block in theirs.transformer.transformer_blocks}      # too small to be seen
+    assert eps == {ours.denoiser.network.config.mlp_eps} == {1e-5}
     wanted = labels[:2].tolist()
     module = "diffusers.pipelines.dit.pipeline_dit.randn_tensor"
     monkeypatch.setattr(module, lambda shape, **_: ours.noise(shape[0], seed=3))

@@ -17,4 +17,5 @@ from minildm.exercises.lesson_09 import *  # noqa: F403
 from minildm.exercises.lesson_10 import *  # noqa: F403
 from minildm.exercises.lesson_14 import *  # noqa: F403
 from minildm.exercises.lesson_15 import *  # noqa: F403
+from minildm.exercises.lesson_16 import *  # noqa: F403
 from minildm.exercises.lesson_A1 import *  # noqa: F403

@@ -16,7 +16,8 @@ from torch import nn
 
 from minildm import MinildmError
 
-# Measured on CPU: up to this many queries x keys, products and a softmax beat the fused kernel (see `bench`).
+# Measured on CPU: up to this many queries x keys, products and a softmax with their gradients beat the fused
+# kernel with its own (see `bench`); without gradients the fused one is level or ahead.
 SHORT = 256 * 256
 
 
@@ -25,7 +26,8 @@ def attention(q, k, v, mask=None):
 
     q (B, H, L, d), k and v (B, H, M, d), mask broadcastable to (B, H, L, M) and added -> (B, H, L, d).
     """
-    if q.device.type != "cpu" or q.shape[-2] * k.shape[-2] > SHORT:
+    short = q.device.type == "cpu" and q.shape[-2] * k.shape[-2] <= SHORT
+    if not short or q.dtype == torch.float32 and not q.requires_grad:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)              # (B, H, L, M)
     if mask is not None:

@@ -408,7 +408,7 @@ def parity():
     began, found, g = time.perf_counter(), {}, torch.Generator().manual_seed(0)
 
     def compare(name, ours, theirs, bar=1e-5):
-        found[name] = (ours - theirs).abs().max().item(), bar
+        found[name] = max((ours - theirs).abs().max().item(), found.get(name, (0,))[0]), bar
 
     with tempfile.TemporaryDirectory() as root, torch.no_grad():
         theirs, root = published.stable_diffusion(Path(root) / "words"), Path(root)
@@ -421,7 +421,7 @@ def parity():
         compare("VAE decode", ours.vae.decode(x), theirs.vae.decode(x).sample)
         compare("text states", states, wanted)
         for i in (1, 500, 981):
-            compare(f"U-Net at step {i}", ours.denoiser.network(x, i / 1000, states),
+            compare("U-Net at steps 1, 500, 981", ours.denoiser.network(x, i / 1000, states),
                     theirs.unet(x, i, wanted).sample)
         for sampler, scheduler in ((ddim, published.DDIM), (dpmpp_2m, published.DPMPP)):
             for n in (20, 50):

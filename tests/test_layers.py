@@ -65,11 +65,11 @@ def test_attention_and_its_gradients_equal_sdpa(monkeypatch, short, dtype, toler
         assert_close(a.double(), b, rtol=0, atol=tolerance)
 
 
-def test_attention_is_fused_for_long_sequences_only(monkeypatch):
+def test_attention_is_fused_for_long_sequences_and_without_gradients(monkeypatch):
     calls, fused = [], F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or fused(*a, **k))
-    for n, expected in (256, 0), (257, 1):
-        q = random(1, 1, n, 4)
+    for n, gradient, expected in (256, True, 0), (257, True, 1), (256, False, 2):
+        q = random(1, 1, n, 4).requires_grad_(gradient)
         layers.attention(q, q, q)
         assert len(calls) == expected, f"{n} tokens"
 

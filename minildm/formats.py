@@ -58,24 +58,18 @@ def compvis_vae(levels: int) -> list:
 
 def compvis_unet(blocks: int) -> list:
     """The U-Net of a single file, which numbers its blocks through."""
-    def down(m):
-        level, i = divmod(int(m[1]) - 1, blocks + 1)
-        if level < 0:
-            return "conv_in."
-        if m[3]:
-            return f"down_blocks.{level}.downsamplers.0.conv."
-        return f"down_blocks.{level}.{'attentions' if m[2] == '1' else 'resnets'}.{i}."
-
-    def up(m):
-        level, i = divmod(int(m[1]), blocks + 1)
-        if m[3]:
-            return f"up_blocks.{level}.upsamplers.0.conv."
-        return f"up_blocks.{level}.{'attentions' if m[2] == '1' else 'resnets'}.{i}."
+    def block(way, first):
+        def name(m):
+            level, i = divmod(int(m[1]) - first, blocks + 1)
+            part = f"{way}samplers.0.conv" if m[3] else f"{'attentions' if m[2] == '1' else 'resnets'}.{i}"
+            return "conv_in." if level < 0 else f"{way}_blocks.{level}.{part}."
+        return name
 
     middle = {"0": "resnets.0", "1": "attentions.0", "2": "resnets.1"}
     return [(r"^time_embed\.0", "time_embedding.linear_1"), (r"^time_embed\.2", "time_embedding.linear_2"),
             (r"^out\.0", "conv_norm_out"), (r"^out\.2", "conv_out"),
-            (r"^input_blocks\.(\d+)\.(\d)\.(op\.)?", down), (r"^output_blocks\.(\d+)\.(\d)\.(conv\.)?", up),
+            (r"^input_blocks\.(\d+)\.(\d)\.(op\.)?", block("down", 1)),
+            (r"^output_blocks\.(\d+)\.(\d)\.(conv\.)?", block("up", 0)),
             (r"^middle_block\.(\d)", lambda m: f"mid_block.{middle[m[1]]}"), (r"in_layers\.0", "norm1"),
             (r"in_layers\.2", "conv1"), (r"emb_layers\.1", "time_emb_proj"), (r"out_layers\.0", "norm2"),
             (r"out_layers\.3", "conv2"), (r"skip_connection", "conv_shortcut")]

@@ -128,7 +128,7 @@ def test_demo_writes_what_it_promises_and_goes_on_from_where_it_was(tmp_path, ca
 def test_a_changed_word_has_a_folder_of_its_own():
     from minildm.demo import default_out
 
-    assert default_out("demo", "mnist", ("dit", "flow")).as_posix() == "runs/demo-mnist"
+    assert default_out("demo", "mnist", ("auto", "flow")).as_posix() == "runs/demo-mnist"
     assert default_out("train", "folder:a/b", ("unet", "eps")).as_posix() == "runs/train-b-unet-eps"
 
 

@@ -66,8 +66,8 @@ RECIPES = {
                    VisionConfig(3, 32, 8, dim=96, depth=3, heads=3, stem=(32, 64, 96)), 96),
         TrainConfig(steps=4500, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
         ClassifierConfig(rotation=8, zoom=0.06, shift=1), vocab_size=700, measured="seed 0: of 256 scenes a "
-        "sentence finds its own at 0.910, 0.917 of combinations held out; 17 minutes on one of 2 busy cores of "
-        "an AMD EPYC with AVX2"),
+        "sentence finds its own at 0.910, 0.917 of combinations held out; 17 minutes on one of 2 busy cores "
+        "of an AMD EPYC with AVX2"),
     "scenes-smoke": CLIPRecipe(
         CLIPConfig(replace(TEXT, dim=32, depth=1), VisionConfig(3, 32, 8, dim=32, depth=1, heads=2), 32),
         TrainConfig(steps=5, batch_size=32, lr=1e-3)),

@@ -79,9 +79,9 @@ RECIPES = {
         UNetConfig(8, 8, (48, 96), (True, True), blocks=1, context_dim=96, heads=4, groups=16),
         TrainConfig(steps=7000, batch_size=32, lr=1e-3, warmup=100, ema=0.998, save_every=500),
         kl_weight=5e-4, schedule="flow", prediction_type="flow", times="logit_normal", shift=3.0,
-        guidance_scale=3.0, num_inference_steps=20, text=clip.RECIPES["scenes"], measured="seed 0: "
-        "one digit is nearly always right; of all prompts colours 0.97, digits 0.64, place 0.79, not lower for "
-        "held-out combinations; 59 minutes, 17 for CLIP, on one of 2 busy cores of an AMD EPYC with AVX2"),
+        guidance_scale=3.0, num_inference_steps=20, text=clip.RECIPES["scenes"], measured="seed 0, "
+        "scenes: one digit is right nearly always; of all prompts colours 0.97, digits 0.64, place 0.79, not "
+        "lower if held out; 59 minutes, 17 for CLIP, on one of 2 busy cores of an AMD EPYC with AVX2"),
     "gpu": Recipe(  # minutes on one GPU
         VAEConfig(1, 4, (64, 128), blocks=2, attention=False, groups=16, patch=2),
         TrainConfig(steps=6000, batch_size=512, lr=1e-3, decay="cosine", ema=0.999),

@@ -12,6 +12,7 @@ from minildm.exercises.lesson_03 import *  # noqa: F403
 from minildm.exercises.lesson_04 import *  # noqa: F403
 from minildm.exercises.lesson_05 import *  # noqa: F403
 from minildm.exercises.lesson_06 import *  # noqa: F403
+from minildm.exercises.lesson_07 import *  # noqa: F403
 from minildm.exercises.lesson_08 import *  # noqa: F403
 from minildm.exercises.lesson_09 import *  # noqa: F403
 from minildm.exercises.lesson_10 import *  # noqa: F403

@@ -525,8 +525,12 @@ def lessons_sharp():
     yield from at_cpu_budget("lessons-sharp", "02", "14")
 
 
+def lessons_language():
+    yield from at_cpu_budget("lessons-language", "06", "07", "08")
+
+
 def lessons_flow():
-    yield from at_cpu_budget("lessons-flow", "05", "09", "10")
+    yield from at_cpu_budget("lessons-flow", "05", "09", "10", "15")
 
 
 def unit():
@@ -536,7 +540,7 @@ def unit():
 
 REPORTS = {f.__name__.replace("_", "-"): f for f in (
     demo, vae, sharp, copies, metrics, clip, scenes, pointing, guidance, cifar, steps, samplers, dit, parity,
-    published_speed, bench, kill, nbval, unit, lessons_sharp, lessons_flow)}
+    published_speed, bench, kill, nbval, unit, lessons_sharp, lessons_language, lessons_flow)}
 HEAD = "| what | measured | bar | holds | seconds | hardware |\n| --- | --- | --- | --- | --- | --- |\n"
 
 

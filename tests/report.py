@@ -296,8 +296,7 @@ def scenes():
 
 def pointing():
     """Where the words of a colour and a digit look, on pictures that show all that was asked for."""
-    import torch
-
+    from minildm import data
     from minildm.layers import mean_map, record_attention
     from minildm.pipeline import LatentDiffusion
     from minildm.recipes import load_classifier
@@ -306,16 +305,15 @@ def pointing():
         DIGITS,
         agreement,
         captions,
-        catalogue,
         centre_of_mass,
+        compose,
         detect,
         inside,
     )
 
     began, pipe = time.perf_counter(), LatentDiffusion.load("scenes")
-    every = catalogue()
-    every = every[~every.held_out]
-    truth = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(12))[:200]]
+    digits = data.load("mnist", "test")
+    _, truth = compose(digits.images, digits.labels, 250, seed=12, held_out=False)
     prompts = captions(truth, seed=12)
     with record_attention(pipe.denoiser.network) as maps:
         found = detect(pipe.generate(prompts, guidance_scale=1.0), load_classifier("mnist"))

@@ -43,6 +43,8 @@ from minildm.text import CLIP, CLIPConfig, TextConfig, TextTransformer
 from minildm.unet import UNet, UNetConfig
 from minildm.vae import AutoencoderKL, VAEConfig
 
+pytestmark = pytest.mark.slow      # importing diffusers' pipelines takes most of its 40 seconds
+
 published = pytest.importorskip("published")
 PROMPTS, NEGATIVE = ["a red three left of a blue eight", "Lighthouse, at DUSK"], "blurry"
 IMAGES = dict(rtol=0, atol=1e-4)

@@ -266,7 +266,7 @@ def mean_map(maps):
     """What `record_attention` yields, as one picture a token: the mean over calls and layers, (B, M, h, w).
 
     Of the layers that see the finest grid, which is taken to be square. In a guided call the null's
-    batch comes first.
+    batch comes first. One batch only: `generate(..., batch_size=N)`.
     """
     finest = max(calls[0].shape[1] for calls in maps.values())
     some = [weights for calls in maps.values() for weights in calls if weights.shape[1] == finest]

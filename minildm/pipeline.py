@@ -179,7 +179,7 @@ def padded(size: int, recipe: Recipe) -> int:
 
 
 def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
-    """Train both stages on a set, going on where run_dir stopped: (pipeline, VAE's metrics, denoiser's)."""
+    """Train every stage on a set, going on where run_dir stopped: (pipeline, VAE's metrics, denoiser's)."""
     recipe = for_data(recipe, data)
     vae, denoiser = (module.to(data.images.device) for module in build(recipe))
     images = pad_to(data.images, padded(data.images.shape[-1], recipe))

@@ -316,7 +316,8 @@ def pointing():
     _, truth = compose(digits.images, digits.labels, 250, seed=12, held_out=False)
     prompts = captions(truth, seed=12)
     with record_attention(pipe.denoiser.network) as maps:
-        found = detect(pipe.generate(prompts, guidance_scale=1.0), load_classifier("mnist"))
+        images = pipe.generate(prompts, guidance_scale=1.0, batch_size=len(prompts))
+    found = detect(images, load_classifier("mnist"))
     centres = centre_of_mass(mean_map(maps)).cpu()                       # (N, L, 2)
     ids = pipe.tokenizer(prompts, centres.shape[1])
     right, hits = agreement(found, truth)["all"], {"colour": [], "digit": []}

@@ -351,7 +351,7 @@ def guidance():
     plain = cfg(pipe.denoiser, context, null, 1.0)(noise, t)
     same = torch.equal(plain, pipe.denoiser(noise, t, context))
     yield row("guidance: scale 1 is the conditional model, bit for bit", same, "True", same, 0)
-    prompts = [f"a {DIGITS[k % 8]} in the middle" for k in range(160)]         # no eight: "an eight"
+    prompts = [f"a {DIGITS[k % 8]} in the middle" for k in range(480)]         # no eight: "an eight"
     red = [(detect(pipe.generate(prompts, negative=negative), classifier).colours[:, 0] == 0).float().mean()
            for negative in ("", COLOURS[0])]
     drop = 1 - (red[1] / red[0]).item()

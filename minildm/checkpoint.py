@@ -81,8 +81,10 @@ def verify(folder: str | Path) -> dict[str, bytes]:
     """The bytes of the files, checked against the manifest; MinildmError names the one that is damaged."""
     folder = Path(folder)
     _put_back(folder)
-    if not folder.is_dir():
-        raise MinildmError("there is no checkpoint here", folder, "check the path")
+    if not (folder / MANIFEST).is_file():
+        inside = folder / "model"
+        raise MinildmError(f"there is no checkpoint here, no {MANIFEST}", folder,
+                           f"take {inside}" if inside.is_dir() else "check the path, or use an earlier step")
     files = {}
     for name in (MANIFEST, TENSORS, META):
         try:
@@ -168,13 +170,6 @@ def differences(a: dict, b: dict) -> list[str]:
     a, b = (dict(flat(json.loads(json.dumps(config)))) for config in (a, b))    # JSON: a tuple is a list
     return [f"{key}: {a.get(key, 'absent')!r} != {b.get(key, 'absent')!r}" for key in {**a, **b}
             if key not in a or key not in b or a[key] != b[key]]
-
-
-def check_name(name: str) -> str:
-    """The name of a run, refused unless it is safe as a folder's name everywhere."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not name.strip("."):
-        raise MinildmError(f"{name!r} cannot name a run", fix="use 1 to 64 of A-Z a-z 0-9 . _ -")
-    return name
 
 
 def _put_back(folder: Path) -> None:

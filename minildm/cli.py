@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
@@ -81,6 +81,7 @@ class Train:
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
     backbone: Backbone = "auto"  # the denoiser's network; auto is the recipe's own
     objective: Objective = "flow"  # what it learns to predict
+    captions: bool = False  # draw prompts in the place of labels; of scenes that is always so
 
     def check(self):
         check_data(self.data, ("scenes", "scenes-glyphs"))
@@ -90,7 +91,8 @@ class Train:
     def run(self):
         from minildm.demo import train_model
 
-        train_model(self.data, self.out, self.seed, self.recipe, (self.backbone, self.objective))
+        train_model(self.data, self.out, self.seed, self.recipe, (self.backbone, self.objective),
+                    self.captions)
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,8 @@ class Sample:
         check("--guidance-scale", self.guidance_scale is None or 0 <= self.guidance_scale <= 100, "0 to 100",
               self.guidance_scale)
         check("--seed", 0 <= self.seed < 2**31, "0 to 2147483647", self.seed)
-        alone = not (self.prompt and self.labels)
-        check("--prompt", alone, "the place of --labels", " ".join(self.prompt))
-        beside = bool(self.prompt) or not self.negative
-        check("--negative", beside, "its place beside --prompt", self.negative)
+        check("--prompt", not (self.prompt and self.labels), "the place of --labels", " ".join(self.prompt))
+        check("--negative", self.prompt or not self.negative, "its place beside --prompt", self.negative)
         check("--labels", all(label >= 0 for label in self.labels), "class numbers from 0", self.labels)
         check_out(self.out, ".png")
 
@@ -181,11 +181,7 @@ class Bench:
         print(json.dumps({"hardware": hardware(), "rows": rows}) if self.json else table(rows))
 
 
-Command = (Annotated[Demo, tyro.conf.subcommand("demo")]
-           | Annotated[Train, tyro.conf.subcommand("train")]
-           | Annotated[Sample, tyro.conf.subcommand("sample")]
-           | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-           | Annotated[Bench, tyro.conf.subcommand("bench")])
+Command = Demo | Train | Sample | Evaluate | Bench
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -204,7 +200,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"minildm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("minildm: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        kept = "; the same command goes on from the last checkpoint" * isinstance(command, Demo | Train)
+        print(f"minildm: interrupted{kept}", file=sys.stderr)
         return 130
     except Exception as error:
         if debug:

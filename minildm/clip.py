@@ -59,15 +59,15 @@ RECIPES = {
     "mnist": CLIPRecipe(
         CLIPConfig(TEXT, VisionConfig(1, 32, 8, dim=96, depth=2, heads=3, stem=(32, 64, 96)), 64),
         TrainConfig(steps=1500, batch_size=64, lr=2e-3, warmup=100, decay="cosine", ema=0.98),
-        ClassifierConfig(), measured="seed 0: zero-shot by held-out wordings 0.988; 3.7 minutes on one of 2 "
-        "busy cores of an AMD EPYC with AVX2"),
+        ClassifierConfig(), measured="seed 0: zero-shot by held-out wordings 0.988; 2 minutes on 2 cores "
+        "of an AMD EPYC with AVX2"),
     "scenes": CLIPRecipe(
         CLIPConfig(replace(TEXT, dim=96, heads=3),
                    VisionConfig(3, 32, 8, dim=96, depth=3, heads=3, stem=(32, 64, 96)), 96),
-        TrainConfig(steps=4500, batch_size=96, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
+        TrainConfig(steps=4200, batch_size=96, lr=1e-3, warmup=300, decay="cosine", ema=0.99),
         ClassifierConfig(rotation=8, zoom=0.06, shift=1), vocab_size=700, measured="seed 0: of 256 scenes a "
-        "sentence finds its own at 0.910, 0.917 of combinations held out; 17 minutes on one of 2 busy cores "
-        "of an AMD EPYC with AVX2"),
+        "sentence finds its own at 0.970, 0.971 of combinations held out; 9.5 minutes on 2 cores of an AMD "
+        "EPYC with AVX2. With lr=2e-3 it learns words, not their order: 0.86 to 0.91"),
     "scenes-smoke": CLIPRecipe(
         CLIPConfig(replace(TEXT, dim=32, depth=1), VisionConfig(3, 32, 8, dim=32, depth=1, heads=2), 32),
         TrainConfig(steps=5, batch_size=32, lr=1e-3)),
@@ -138,6 +138,13 @@ def scene_pairs(images, truth: Truth, wordings: int = 4, seed: int = 0):
     one_each = Truth(*rows.unbind(-1), torch.zeros(len(rows), 2, 4))
     said = [captions(one_each, seed=wordings * seed + k) for k in range(wordings)]
     return images, meanings.to(images.device), [list(row) for row in zip(*said, strict=True)]
+
+
+def pairs_of(images: ImageSet):
+    """What `train_clip` wants of a set: images, meanings (N,), sentences of each meaning."""
+    if images.truth is not None:
+        return scene_pairs(images.images, images.truth)
+    return images.images, images.labels, wordings(images)
 
 
 @torch.no_grad()

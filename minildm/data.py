@@ -61,10 +61,8 @@ class ImageSet:
         if self.truth is not None:
             return scenes.captions(self.truth)
         start = "the digit " if CLASSES.get(self.name) is DIGITS else "a photo of "
-        if self.name in ("fashion-mnist", "cifar10"):
-            sentences = [start + sources.with_article(name) for name in self.class_names]
-        else:
-            sentences = [start + name for name in self.class_names]
+        say = sources.with_article if self.name in ("fashion-mnist", "cifar10") else str
+        sentences = [start + say(name) for name in self.class_names]
         return [sentences[label] for label in self.labels.tolist()]
 
     def to(self, device) -> "ImageSet":
@@ -82,7 +80,8 @@ class ImageSet:
 def to_float(images):
     """uint8 0..255 -> float [-1, 1]."""
     if images.dtype != torch.uint8:
-        raise MinildmError(f"to_float takes uint8 images, not {images.dtype}", fix="floats already?")
+        raise MinildmError(f"to_float takes uint8 images, not {images.dtype}",
+                           fix="pass pictures as they were loaded")
     return images.float() / 127.5 - 1
 
 
@@ -186,6 +185,8 @@ def default() -> str:
     try:
         load("mnist")
     except MinildmError:
+        if available("mnist"):          # then it is damaged, and that must be said
+            raise
         return "glyphs"
     return "mnist"
 

@@ -85,7 +85,6 @@ class Denoiser(nn.Module):
         """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14).
 
         dict(loss, unexplained, data_std): the loss, its share of what saying 0 would cost, the data's scale.
-
         `drop` is the share of labels replaced by the null class, for guidance (Ho & Salimans 2022, alg. 1);
         `times` draws the times in place of the denoiser's own.
         """

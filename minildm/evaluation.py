@@ -14,7 +14,6 @@ from torch import nn
 
 from minildm import MinildmError
 from minildm.metrics import (  # noqa: F401  all of them can be imported from here
-    check_range,
     coverage,
     diversity,
     frechet_distance,

@@ -9,6 +9,7 @@ from math import inf
 from typing import NamedTuple
 
 WINDOW = 50     # values: one bad batch is no illness
+LATER = "start it later (adversarial_start), with the adaptive weight; a smaller critic"
 
 
 class Band(NamedTuple):
@@ -32,12 +33,10 @@ BANDS = (
     Band("kl", 200, 0, 30, "the latents are points far apart: an autoencoder, with any size of latent",
          "raise kl_weight"),
     Band("l1", 250, 0, 0.15, "copies are far from the pictures", "lower kl_weight, adversarial_weight or lr"),
-    Band("real", 150, 0, 0.995, "the critic knows nearly every real patch: it teaches no more",
-         "start it later (adversarial_start), with the adaptive weight; a smaller critic"),
-    Band("fake", 150, 0, 0.995, "the critic knows nearly every copy's patch: it teaches no more",
-         "start it later (adversarial_start), with the adaptive weight; a smaller critic"),
+    Band("real", 150, 0, 0.995, "the critic knows nearly every real patch: it teaches no more", LATER),
+    Band("fake", 150, 0, 0.995, "the critic knows nearly every copy's patch: it teaches no more", LATER),
     Band("critic", 150, 0.02, 1.2, "the critic is sure of itself, or sure and wrong: 1 is when it can't tell",
-         "start it later (adversarial_start), with the adaptive weight; a smaller critic"),
+         LATER),
     Band("grad_norm", 100, 1e-4, 20, "clipping alone sets the pace, or nothing moves",
          "means in the loss, not sums; look for a detached tensor"),
 )

@@ -86,12 +86,8 @@ class GELU(nn.Module):
         return F.gelu(self.proj(x), approximate="tanh")
 
 
-class QuickGELU(nn.Module):
+class QuickGELU(GELU):
     """Linear, then x sigmoid(1.702 x), which CLIP has in GELU's place (Hendrycks & Gimpel 2016, 2)."""
-
-    def __init__(self, dim: int, inner: int):
-        super().__init__()
-        self.proj = nn.Linear(dim, inner)
 
     def forward(self, x):
         x = self.proj(x)

@@ -11,23 +11,13 @@ from pathlib import Path
 
 import torch
 
-from minildm import MinildmError, checkpoint
-from minildm.clip import scene_pairs, train_clip
+from minildm import MinildmError, checkpoint, recipes
+from minildm.clip import pairs_of, tokenize, train_clip, wordings
 from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.guidance import cfg
 from minildm.pretrained import load_pipeline
-from minildm.recipes import (
-    ZOO,
-    Recipe,
-    build,
-    check_spread,
-    encode_all,
-    for_data,
-    identity_of,
-    train_denoiser,
-    train_vae,
-)
+from minildm.recipes import ZOO, Recipe, build, check_spread, encode_all, for_data, train_denoiser, train_vae
 from minildm.samplers import ddim, ddpm, last
 from minildm.scenes import captions
 from minildm.schedules import leading_grid, rounded_grid, shift, time_grid
@@ -83,6 +73,9 @@ class LatentDiffusion:
 
     def conditions(self, wanted, negative: str = ""):
         """Labels or prompts, and what guidance leads away from: no class, or the negative prompt."""
+        if isinstance(wanted, str) or not len(wanted):
+            raise MinildmError(f"{wanted!r} is no list of prompts or labels", "generate",
+                               'pass ["a red three"], or [3]')
         said = [isinstance(word, str) for word in wanted]
         if self.text_encoder is not None:
             if not all(said):
@@ -100,7 +93,7 @@ class LatentDiffusion:
 
     def times(self, n: int | None = None, sampler=ddim):
         """The times of n steps, (n + 1,): for published models those of diffusers' scheduler of that name."""
-        n, offset = n or self.recipe.num_inference_steps, self.recipe.steps_offset
+        n, offset = self.recipe.num_inference_steps if n is None else n, self.recipe.steps_offset
         if offset is None:
             ts = shift(time_grid(n), self.recipe.shift)
         elif sampler in (ddim, ddpm):
@@ -126,8 +119,7 @@ class LatentDiffusion:
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                denoise = cfg(self.denoiser, context[part], null[part], scale,
-                              self.recipe.guided_channels)
+                denoise = cfg(self.denoiser, context[part], null[part], scale)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 
@@ -149,7 +141,7 @@ class LatentDiffusion:
         """From a folder that `save` wrote, or by name from the zoo of trained models.
 
         A folder in diffusers' layout, or a file of Stable Diffusion 1.x, is loaded by `pretrained`;
-        `dtype` is that of its weights, by default bf16 where that is faster.
+        `dtype` is that of the weights, by default bf16 for published ones where that is faster.
         """
         path = Path(folder)
         if path.is_file() or (path / "model_index.json").is_file():
@@ -168,8 +160,8 @@ class LatentDiffusion:
         for name, module in parts.items():
             own = {k.removeprefix(name): t.float() for k, t in tensors.items() if k.startswith(name)}
             module.load_state_dict(own)
-            module.to(device)
-        return cls(recipe, vae, denoiser, meta["class_names"], meta["image_size"], text, tokenizer)
+            module.to(device, dtype)
+        return cls(recipe, vae, denoiser, meta["class_names"], meta["image_size"], text, tokenizer, dtype)
 
 
 def padded(size: int, recipe: Recipe) -> int:
@@ -191,8 +183,7 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     latents = encode_all(vae.eval(), images)
     text = tokenizer = None
     if recipe.text:
-        pairs = scene_pairs(data.images, data.truth)
-        clip, tokenizer, _ = train_clip(recipe.text, *pairs, stage["text"], bar)
+        clip, tokenizer, _ = train_clip(recipe.text, *pairs_of(data), stage["text"], bar)
         text, recipe = clip.text_model, replace(recipe, text=replace(recipe.text, clip=clip.config))
         metrics = train_on_captions(denoiser, text, tokenizer, latents, data, recipe, stage["denoiser"], bar)
     else:
@@ -203,30 +194,33 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
 
 
 def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Tokenizer, latents,
-                      data: ImageSet, recipe: Recipe, run_dir=None, bar: bool = True,
-                      wordings: int = 4) -> dict:
+                      data: ImageSet, recipe: Recipe, run_dir=None, bar: bool = True) -> dict:
     """Train on the latents of `encode_all` and the states of captions' tokens. Returns the metrics.
 
-    The text tower stays as it is, as Stable Diffusion's does. Each picture has `wordings` captions, one of
-    which is drawn each time; a tenth are replaced by the empty one, whose states are then what guidance leads
-    away from (Ho & Salimans 2022, alg. 1). A fifth leave something out, so that a word alone means something,
-    too.
+    The text tower stays as it is, as Stable Diffusion's does. Each picture has some wordings, one of which is
+    drawn each time; a tenth are replaced by the empty one, whose states are then what guidance leads away
+    from (Ho & Salimans 2022, alg. 1). Of scenes a fifth leave something out, so that a word alone means
+    something, too.
     """
     check_spread(*latents)
     device, length = data.images.device, text.config.length
-    sentences = [captions(data.truth, seed, partial=0.2) for seed in range(wordings)]
-    ids = torch.stack([tokenizer(some, length) for some in sentences], 1).to(device)      # (N, wordings, L)
+    if data.truth is None:
+        sentences, meanings = wordings(data), data.labels
+    else:
+        sentences = list(zip(*(captions(data.truth, seed, partial=0.2) for seed in range(4)), strict=True))
+        meanings = torch.arange(len(data), device=device)
+    ids = tokenize(tokenizer, sentences, length).to(device)                               # (M, wordings, L)
+    meanings = meanings.repeat(len(latents[0]) // len(meanings))                          # mirrored ones, too
     empty = tokenizer([""], length).to(device)
 
-    def loss(mean, std, ids, generator):
-        n = len(ids)
+    def loss(mean, std, meaning, generator):
+        n = len(meaning)
         noise = torch.randn(mean.shape, generator=generator, device=device)
-        which = torch.randint(wordings, (n,), generator=generator, device=device)
+        which = torch.randint(ids.shape[1], (n,), generator=generator, device=device)
         dropped = torch.rand(n, 1, generator=generator, device=device) < 0.1
-        ids = torch.where(dropped, empty, ids[torch.arange(n, device=device), which])     # (B, L)
         with torch.no_grad():
-            states = text(ids)[0]
+            states = text(torch.where(dropped, empty, ids[meaning, which]))[0]            # (B, L, D)
         return denoiser.loss(mean + std * noise, states, generator, drop=0)
 
-    identity = {**identity_of(recipe), "text": asdict(text.config)}
-    return fit(denoiser, loss, (*latents, ids), recipe.training, run_dir, bar, identity)
+    identity = {**recipes.identity_of(recipe), "text": asdict(text.config)}
+    return fit(denoiser, loss, (*latents, meanings), recipe.training, run_dir, bar, identity)

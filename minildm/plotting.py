@@ -5,7 +5,6 @@ text; with `path` it goes to a file instead, and no window system is touched. A 
 a montage, drawn by one `imshow`: figures stay small. Images are float in [-1, 1] or uint8, (N, C, H, W).
 """
 
-import csv
 import inspect
 import math
 import os
@@ -77,6 +76,8 @@ def _columns(n: int, cols: int | None) -> int:
 
 def show_images(images, labels=None, cols: int | None = None, title=None, row_names=(), path=None):
     """A grid of images, a label above each or a name left of each row; about 60 screen pixels an image."""
+    if not len(images):
+        raise MinildmError("there are no images to show", "show_images", "pass one or more")
     height, width = images.shape[-2:]
     cols = _columns(len(images), cols)
     labels = [] if labels is None else [str(x.item() if hasattr(x, "item") else x) for x in labels]
@@ -102,19 +103,14 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     _finish(figure, path)
 
 
-def save_grid(path, images, labels=None, class_names=None, per_class: int = 10, title=None):
-    """Write a PNG of images; with labels (N,), up to `per_class` of each class in a row beside its name."""
-    if labels is None:
-        return show_images(images, title=title, path=path)
-    labels = torch.as_tensor(labels).cpu()
-    images = torch.as_tensor(images).cpu()
+def save_grid(path, images, labels, class_names, per_class: int = 10):
+    """Write a PNG of images with labels (N,): up to `per_class` of each class in a row beside its name."""
     if len(labels) != len(images):
         raise MinildmError(f"{len(labels)} labels of {len(images)} images", "save_grid", "pass one each")
-    classes = range(len(class_names)) if class_names else labels.unique().tolist()
     white = torch.full_like(images[:1], 255 if images.dtype == torch.uint8 else 1)
-    rows = [torch.cat([images[labels == c], *[white] * per_class])[:per_class] for c in classes]
-    names = [class_names[c] if class_names else str(c) for c in classes]
-    show_images(torch.cat(rows), cols=per_class, title=title, row_names=names, path=path)
+    rows = [torch.cat([images[labels == c], *[white] * per_class])[:per_class]
+            for c in range(len(class_names))]
+    show_images(torch.cat(rows), cols=per_class, row_names=class_names, path=path)
 
 
 def trajectory(steps, decode=None, count: int = 8, title=None, path=None):
@@ -152,45 +148,30 @@ def plot_schedule(schedules: dict, path=None):
     _finish(figure, path)
 
 
-def plot_losses(history, path=None, title=None):
+def plot_losses(history: dict, path=None, title=None):
     """Loss against step, on a log scale: each value faint, and a running mean over it.
 
-    history is what `training.fit` returned, a list of `training.train`'s steps, or a run's metrics.csv.
+    history is what `training.fit` returned, or `training.read_metrics` of a run.
     """
-    curves = _curves(history)
+    losses = {name: torch.tensor(values, dtype=torch.float64) for name, values in history.items()
+              if len(values) and name not in ASIDE and "grad_norm" not in name}
+    if not losses:
+        raise MinildmError("the history holds no losses", "plot_losses", "train for at least one step")
     figure = _figure(560, 320, path)
     axes = figure.subplots()
-    for i, (name, (at, values)) in enumerate(curves.items()):
-        at, values = torch.tensor(at, dtype=torch.float64), torch.tensor(values, dtype=torch.float64)
+    for i, (name, values) in enumerate(losses.items()):
+        at = torch.tensor(history.get("step", range(1, len(values) + 1)), dtype=torch.float64)
         window = max(1, len(values) // 50)
         total = torch.cat([values.new_zeros(1), values.cumsum(0)])
         axes.plot(at, values, color=f"C{i}", alpha=0.25, linewidth=0.8)
         axes.plot(at[window - 1:], (total[window:] - total[:-window]) / window, color=f"C{i}", label=name)
-    if all(min(values) > 0 for _, values in curves.values()):
+    if all(values.min() > 0 for values in losses.values()):
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel="loss", title=title or "")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.tight_layout()
     _finish(figure, path)
-
-
-def _curves(history) -> dict:
-    """{name: (steps, values)} of the losses in a history."""
-    if isinstance(history, dict):
-        rows = [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
-    elif isinstance(history, str | Path):
-        if not Path(history).is_file():
-            raise MinildmError("there is no such metrics file", history, "pass a run's metrics.csv")
-        with open(history, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if None not in row.values()]   # the last may be torn
-    else:
-        rows = [{"step": step.i, **step.losses} for step in history]
-    names = [name for name in (rows[0] if rows else ()) if name not in ASIDE and "grad_norm" not in name]
-    if not names:
-        raise MinildmError("the history holds no losses", "plot_losses", "train for at least one step")
-    at = [float(row.get("step", i)) for i, row in enumerate(rows, 1)]
-    return {name: (at, [float(row[name]) for row in rows]) for name in names}
 
 
 def show_source(obj):

@@ -28,7 +28,7 @@ from minildm.vae import AutoencoderKL, VAEConfig
 
 SCALE = 0.18215     # of Stable Diffusion's latents: 1 / their standard deviation
 STABLE_DIFFUSION = Recipe(
-    VAEConfig(), None, UNetConfig(), None, schedule="scaled_linear", prediction_type="eps",
+    VAEConfig(), None, UNetConfig(), None, schedule="scaled_linear", prediction_type="eps", times="uniform",
     guidance_scale=7.5, num_inference_steps=50, steps_offset=1, set_alpha_to_one=False, measured="published")
 
 

@@ -185,8 +185,8 @@ def resample(images, source, target, scale, size: int):
 
 @torch.no_grad()
 def detect(images, classifier) -> Truth:
-    """What stands in float pictures (N, 3, 32, 32) in [-1, 1]: colour by hue, place by the box, digit by a
-    classifier of grey digits 28 x 28. An empty picture has digits -1.
+    """What stands in float pictures (N, 3, 32, 32) in [-1, 1] on the CPU: colour by hue, place by the box,
+    digit by a classifier of grey digits 28 x 28. An empty picture has digits -1.
 
     Two digits have an empty column or row between them; else it is one.
     """

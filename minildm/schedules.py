@@ -57,14 +57,9 @@ def add_noise(schedule: Schedule, data, noise, t):
     return schedule.alpha(t) * data + schedule.sigma(t) * noise
 
 
-def snr(schedule: Schedule, t):
-    """Signal-to-noise ratio alpha^2 / sigma^2 (Kingma et al. 2021, eq. 2): infinite at t = 0."""
-    return (schedule.alpha(t) / schedule.sigma(t)) ** 2
-
-
 def log_snr(schedule: Schedule, t):
-    """log(alpha^2 / sigma^2), natural logarithm."""
-    return snr(schedule, t).log()
+    """Log signal-to-noise ratio log(alpha^2 / sigma^2) (Kingma et al. 2021, eq. 2): infinite at t = 0."""
+    return ((schedule.alpha(t) / schedule.sigma(t)) ** 2).log()
 
 
 def time_grid(n: int, start: float = 1.0, end: float = 0.0):

@@ -43,8 +43,10 @@ class TrainConfig:
     precision: str = "auto"     # auto | float32 | bf16 (autocast)
 
     def __post_init__(self):
-        if not (self.steps >= 1 and self.batch_size >= 1 and 0 < self.lr < math.inf and 0 <= self.ema < 1):
-            raise MinildmError("impossible numbers", self, "steps, batch_size >= 1; lr > 0; 0 <= ema < 1")
+        if not (self.steps >= 1 and self.batch_size >= 1 and 0 < self.lr < math.inf
+                and 0 <= self.ema < 1 and self.clip >= 0):
+            raise MinildmError("impossible numbers", self,
+                               "steps, batch_size >= 1; lr > 0; 0 <= ema < 1; clip >= 0")
         for name, words in {"decay": "linear cosine none", "precision": "auto float32 bf16"}.items():
             if getattr(self, name) not in words.split():
                 raise MinildmError(f"{name} {getattr(self, name)!r}", self, f"{name} is one of: {words}")
@@ -106,7 +108,8 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
     A ModuleDict is a model of parts: each moves by the gradient of the loss of its own name alone, all at
     once, and stands still while that loss has no gradient (an adversary that has not started).
     With a `run_dir` the run logs and saves there, goes on from its newest checkpoint and is never
-    overwritten; config and `identity` (model config, data checksum) must be as they were. Loss or gradient
+    overwritten; config and `identity` (of the model) must be as they were, and what is whole
+    numbers in the data: pictures, labels. Loss or gradient
     not finite: MinildmError, before any weight is touched.
     """
     device, n = next(model.parameters()).device, len(data[0])
@@ -115,7 +118,9 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
                            [(*d.shape, str(d.device)) for d in data], f"batch_size <= {n}; equal lengths")
     if device.type == "cpu":
         tune_allocator()
-    identity = {"config": {**asdict(config), "save_every": "any"}, "examples": n, **(identity or {})}
+    identity = {"config": {**asdict(config), "save_every": "any"}, "examples": n,
+                "data": [int(d[:1000].long().sum()) for d in data if not d.is_floating_point()],
+                **(identity or {})}
     bf16 = config.precision == "bf16" or (config.precision == "auto" and gains_from_bf16(device))
     order = functools.lru_cache(1)(lambda epoch: torch.cat(     # and of the next, where a batch may end
         [epoch_order(n, config.seed, e) for e in (epoch, epoch + 1)]).to(device))
@@ -139,7 +144,7 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
                     indices = order(epoch)[first:first + config.batch_size]
                     step = run.step(loss_fn, [d[indices] for d in data], bf16)
                     if log:
-                        for line in [step.row()] * (run.i == 1) + [step.row().values()]:    # names once
+                        for line in [step.row()] * (log.tell() == 0) + [step.row().values()]:    # names once
                             print(*line, sep=",", file=log)
                         if run.i == config.steps or config.save_every and run.i % config.save_every == 0:
                             saved = run.save(run_dir, identity)
@@ -172,6 +177,7 @@ def fit(model, loss_fn, data, config, run_dir=None, bar=True, identity=None) -> 
 def read_metrics(run_dir) -> dict[str, list[float]]:
     """The columns of a run's metrics.csv; row i is step i."""
     names, *rows = (line.split(",") for line in (Path(run_dir) / "metrics.csv").read_text().splitlines())
+    rows = [row for row in rows if len(row) == len(names)]              # a kill may have torn the last
     return {name: [float(row[j]) for row in rows] for j, name in enumerate(names)}
 
 

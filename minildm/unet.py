@@ -82,6 +82,8 @@ class UNet(nn.Module):
         if len(c.attention) != len(width):
             raise MinildmError(f"{len(width)} widths, {len(c.attention)} entries in attention", "UNetConfig",
                                "give one a level each")
+        if c.num_classes and not c.context_dim:
+            raise MinildmError("classes have no place without a context", "UNetConfig", "set context_dim")
         self.conv_in = nn.Conv2d(c.in_channels, width[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(width[0], 4 * width[0])
         if c.num_classes:

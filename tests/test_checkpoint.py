@@ -318,14 +318,3 @@ def test_differences_names_every_field():
     assert [line.split(":")[0] for line in found] == ["lr", "model.width", "model.deep.x", "gone", "new"]
     assert found[1] == "model.width: 64 != 96"
     assert checkpoint.differences(a, a) == []
-
-
-@pytest.mark.parametrize("name", ["mnist", "a.b-c_D9", "x" * 64])
-def test_good_names(name):
-    assert checkpoint.check_name(name) == name
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "x" * 65, "é", "a\n", "C:", "a\\b"])
-def test_bad_names(name):
-    with pytest.raises(MinildmError, match="cannot name a run"):
-        checkpoint.check_name(name)

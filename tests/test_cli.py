@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from minildm import MinildmError, cli
+from minildm.data import ImageSet
 
 WRONG = [  # arguments, what the answer must name
     ("demo --num 9", "--num takes 10 to 100000"), ("demo --num 100001", "--num takes 10 to 100000"),
@@ -129,6 +131,7 @@ def test_a_changed_word_has_a_folder_of_its_own():
     from minildm.demo import default_out
 
     assert default_out("demo", "mnist", ("auto", "flow")).as_posix() == "runs/demo-mnist"
+    assert default_out("train", "a", ("auto", "flow", "captions")).as_posix() == "runs/train-a-captions"
     assert default_out("train", "folder:a/b", ("unet", "eps")).as_posix() == "runs/train-b-unet-eps"
 
 
@@ -145,6 +148,30 @@ def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
             return name_set
 
     monkeypatch.setattr(demo.data, "load", load)
+    monkeypatch.setattr(demo.data, "available", lambda name: False)
     assert demo.load_for_training("auto") == (name_set, demo.FALLBACK)
     with pytest.raises(MinildmError):
         demo.load_for_training("mnist")
+    monkeypatch.setattr(demo.data, "available", lambda name: True)          # it is there, and damaged
+    with pytest.raises(MinildmError):
+        demo.load_for_training("auto")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"no archive"])
+def test_a_damaged_samples_file_is_named(content, tmp_path, capsys):
+    (tmp_path / "samples.npz").write_bytes(content)
+    assert cli.main(["evaluate", "--samples", str(tmp_path / "samples.npz"), "--data", "glyphs"]) == 2
+    assert "this is no samples.npz" in capsys.readouterr().err
+    np.save(tmp_path / "one.npy", np.zeros(3))                              # an array alone
+    (tmp_path / "one.npy").rename(tmp_path / "samples.npz")
+    assert cli.main(["evaluate", "--samples", str(tmp_path / "samples.npz"), "--data", "glyphs"]) == 2
+    assert "this is no samples.npz" in capsys.readouterr().err
+
+
+def test_few_pictures_make_small_batches(tmp_path):
+    from minildm.demo import recipe_for
+
+    few = ImageSet("few", "train", torch.zeros(20, 1, 16, 16).byte(), torch.zeros(20).long(), ("a",))
+    _, recipe = recipe_for("cpu", 1, few, ("auto", "flow"), captions=True)
+    stages = recipe.vae_training, recipe.training, recipe.text.training
+    assert {(stage.batch_size, stage.seed) for stage in stages} == {(20, 1)}

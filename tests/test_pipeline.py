@@ -7,8 +7,11 @@ import torch
 from test_recipes import pictures
 
 from minildm import MinildmError, checkpoint, data, pipeline
+from minildm.clip import wordings
+from minildm.demo import recipe_for
+from minildm.denoiser import Denoiser
 from minildm.pipeline import LatentDiffusion, padded
-from minildm.recipes import RECIPES, Recipe, build, for_data
+from minildm.recipes import RECIPES, Recipe, build, for_data, with_captions
 from minildm.samplers import ddpm
 from minildm.schedules import shift
 from minildm.text import TextTransformer
@@ -53,12 +56,22 @@ def test_saved_and_loaded_is_the_same_model(pipe, tmp_path):
     assert (again.recipe, again.image_size) == (pipe.recipe, pipe.image_size)
     assert again.class_names == pipe.class_names
     assert (again.generate([0, 1], 2) - pipe.generate([0, 1], 2)).abs().max() < 0.05     # fp16 on disk
+    half = LatentDiffusion.load(tmp_path / "model", dtype=torch.bfloat16)
+    assert half.vae.latent_mean.dtype == next(half.denoiser.parameters()).dtype == torch.bfloat16
+    assert (half.generate([0, 1], 2) - pipe.generate([0, 1], 2)).abs().mean() < 0.05
 
 
 def test_wrong_labels_and_missing_models_are_refused(pipe, tmp_path):
     for labels in ([3], [-1]):
         with pytest.raises(MinildmError, match="not all classes"):
             pipe.generate(labels, 2)
+    for wanted in "a red three", []:
+        with pytest.raises(MinildmError, match="no list of prompts"):
+            pipe.generate(wanted)
+    pipe.save(tmp_path / "run" / "model")
+    with pytest.raises(MinildmError, match="no checkpoint here") as caught:
+        LatentDiffusion.load(tmp_path / "run")
+    assert str(tmp_path / "run" / "model") in str(caught.value)
     with pytest.raises(MinildmError, match="there is no model"):
         LatentDiffusion.load(tmp_path / "nothing")
 
@@ -189,3 +202,49 @@ def test_a_tenth_of_the_captions_is_empty_wordings_vary_and_the_tower_stays(monk
     empty = (ids == tokenizer([""], 24)).all(1).float().mean()
     assert 0.06 < empty < 0.14 and len(ids.unique(dim=0)) > 80        # of 40 pictures
     assert sum("right" in tokenizer.decode(row) for row in ids) > 20
+
+
+def test_latents_of_classes_meet_sentences_that_name_them(monkeypatch):
+    """Of mirrored pictures, too, whose latents come after the others'."""
+    seen = []
+
+    def watch(denoiser, z, states, *rest, **named):
+        seen.append((z.mean((1, 2, 3)).round().long(), states[:, 0, 0].long()))
+        return loss(denoiser, z, states, *rest, **named)
+
+    loss = Denoiser.loss
+    monkeypatch.setattr(Denoiser, "loss", watch)
+    labels = torch.arange(30) % 3
+    train = data.ImageSet("toy", "train", torch.zeros(30, 1, 16, 16).byte(), labels, ("cat", "dog", "owl"))
+    recipe = with_captions(RECIPES["smoke"], train)
+    recipe = replace(recipe, training=replace(recipe.training, steps=20))
+    tokenizer = Tokenizer.train(text for row in wordings(train) for text in row)
+    names = [tokenizer.encode(name)[0] for name in train.class_names]
+
+    class Named(torch.nn.Module):                                     # its states are which class is named
+        config = recipe.text.clip.text
+
+        def forward(self, ids):
+            named = (ids[:, None] == torch.tensor(names)[:, None]).any(2).float()            # (B, 3)
+            which = torch.where(named.any(1), named.argmax(1), -1)
+            return which[:, None, None].expand(-1, 24, self.config.dim).float(), None
+
+    _, denoiser = build(recipe)
+    latents = labels.repeat(2)[:, None, None, None].expand(-1, 4, 8, 8).float()
+    pipeline.train_on_captions(denoiser, Named(), tokenizer, (latents, 0 * latents), train, recipe, bar=False)
+    shown, told = (torch.cat(column) for column in zip(*seen, strict=True))
+    assert 0.05 < (told == -1).float().mean() < 0.15 and torch.equal(shown[told >= 0], told[told >= 0])
+
+
+def test_a_set_of_classes_learns_to_draw_prompts(tmp_path):
+    train = replace(pictures(channels=3), class_names=("cat", "dog", "owl"))
+    _, recipe = recipe_for("smoke", 5, train, ("auto", "flow"), captions=True)
+    assert recipe.text.training.seed == recipe.training.seed == recipe.vae_training.seed == 5
+    few = replace(recipe.training, steps=2)
+    recipe = replace(recipe, vae_training=few, training=few, mirror=True,
+                     text=replace(recipe.text, training=few))
+    pipe, _, metrics = pipeline.train(recipe, train, tmp_path, bar=False)
+    assert len(metrics["loss"]) == 2 and pipe.tokenizer.decode(pipe.tokenizer.encode("a dog")) == "a dog"
+    pipe.save(tmp_path / "model")
+    images = LatentDiffusion.load(tmp_path / "model").generate(["a photo of a dog", "an owl"], 2)
+    assert images.shape == (2, 3, 16, 16)

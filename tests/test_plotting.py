@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +20,7 @@ from minildm.plotting import (
     show_source,
     trajectory,
 )
+from minildm.training import read_metrics
 
 
 def rng(seed=0):
@@ -113,7 +113,7 @@ def test_save_grid_puts_each_class_in_a_row(tmp_path, drawn):
     labels = torch.tensor([2, 0, 2, 0, 0])
     images = torch.stack([torch.full((1, 28, 28), 10 * i) for i in range(5)]).byte()
     path = tmp_path / "deep" / "samples.png"
-    assert save_grid(path, images, labels, ("cat", "dog", "ship"), per_class=2, title="t") is None
+    assert save_grid(path, images, labels, ("cat", "dog", "ship"), per_class=2) is None
     texts = [text.get_text() for text in drawn[0].axes[0].texts]
     assert texts == ["cat", "dog", "ship"]
     montage = drawn[0].axes[0].images[0].get_array()
@@ -122,17 +122,19 @@ def test_save_grid_puts_each_class_in_a_row(tmp_path, drawn):
     assert Image.open(path).format == "PNG" and os.listdir(path.parent) == ["samples.png"]
 
 
-def test_save_grid_without_labels_and_with_numbers_for_names(tmp_path, drawn):
-    save_grid(tmp_path / "plain.png", pictures(5))
-    save_grid(tmp_path / "numbers.png", torch.rand(4, 3, 16, 16), np.array([7, 7, 3, 7]))
-    assert [text.get_text() for text in drawn[1].axes[0].texts] == ["3", "7"]
+def test_save_grid_wants_a_label_for_each(tmp_path):
     with pytest.raises(MinildmError, match="one each"):
-        save_grid(tmp_path / "a.png", pictures(5), torch.arange(4))
+        save_grid(tmp_path / "a.png", pictures(5), torch.arange(4), ("cat", "dog"))
+
+
+def test_no_images_are_refused():
+    with pytest.raises(MinildmError, match="no images"):
+        show_images(torch.zeros(0, 1, 8, 8))
 
 
 def test_a_failed_save_keeps_the_old_file_and_leaves_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "grid.png"
-    save_grid(path, pictures(4))
+    show_images(pictures(4), path=path)
     before = path.read_bytes()
 
     def half(self, file, **_):
@@ -142,13 +144,13 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_litter(tmp_path, monkeyp
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
     with pytest.raises(MinildmError, match="No space left"):
-        save_grid(path, pictures(4, seed=1))
+        show_images(pictures(4, seed=1), path=path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["grid.png"]
 
 
 def test_a_name_that_is_no_picture_is_refused(tmp_path):
     with pytest.raises(MinildmError, match=r"\.png"):
-        save_grid(tmp_path / "grid.xyz", pictures(4))
+        show_images(pictures(4), path=tmp_path / "grid.xyz")
     assert os.listdir(tmp_path) == []
 
 
@@ -196,22 +198,15 @@ def test_plot_schedule_draws_the_schedules(drawn, tmp_path):
     assert pixels(tmp_path / "s.png").shape == (300, 760, 3)
 
 
-@pytest.fixture
-def histories(tmp_path):
-    """The same five steps as a dict, as a list of steps, and as a CSV whose last row a kill tore."""
+def test_plot_losses_draws_losses_alone(drawn, tmp_path):
+    """Of a run's file, too, whose last row a kill tore."""
     losses, kl = [5.0, 4, 3, 2, 1], [0.1, 0.2, 0.3, 0.4, 0.5]
     table = {"step": [1, 2, 3, 4, 5], "lr": [1e-3] * 5, "loss": losses, "kl": kl, "accuracy": [0.5] * 5,
              "grad_norm": [1.0] * 5, "grad_norm_critic": [1.0] * 5}
-    steps = [SimpleNamespace(i=i, losses={"loss": losses[i - 1], "kl": kl[i - 1]}) for i in range(1, 6)]
-    path = tmp_path / "metrics.csv"
     rows = [table, *zip(*table.values(), strict=True), (6, 0.001)]
-    path.write_text("\n".join(",".join(map(str, row)) for row in rows))
-    return {"dict": table, "steps": steps, "csv": path}
-
-
-@pytest.mark.parametrize("kind", ["dict", "steps", "csv"])
-def test_plot_losses_reads_each_form_of_history(histories, kind, drawn):
-    assert plot_losses(histories[kind], title="run") is None
+    (tmp_path / "metrics.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    assert read_metrics(tmp_path) == table
+    assert plot_losses(table, title="run") is None
     axes, = drawn[0].axes
     assert axes.get_legend_handles_labels()[1] == ["loss", "kl"]  # not lr, accuracy, norms
     assert list(axes.lines[0].get_xdata()) == [1, 2, 3, 4, 5]
@@ -231,10 +226,8 @@ def test_plot_losses_smooths_by_a_running_mean_and_keeps_negative_losses_linear(
     assert pixels(tmp_path / "l.png").shape == (320, 560, 3)
 
 
-def test_plot_losses_says_what_is_missing(tmp_path):
-    with pytest.raises(MinildmError, match="no such metrics file"):
-        plot_losses(tmp_path / "none.csv")
-    for empty in ({}, [], {"step": [1, 2]}):
+def test_plot_losses_says_what_is_missing():
+    for empty in ({}, {"loss": []}, {"step": [1, 2]}):
         with pytest.raises(MinildmError, match="no losses"):
             plot_losses(empty)
 
@@ -266,9 +259,9 @@ def test_in_a_script_without_a_display_nothing_breaks_and_nothing_is_chosen(tmp_
     code = """if True:
         import sys, warnings, torch
         warnings.simplefilter("error")
-        from minildm.plotting import save_grid, show_images
+        from minildm.plotting import show_images
         assert "matplotlib" not in sys.modules
-        save_grid("a.png", torch.zeros(4, 1, 8, 8))
+        show_images(torch.zeros(4, 1, 8, 8), path="a.png")
         assert "matplotlib.pyplot" not in sys.modules
         show_images(torch.zeros(4, 1, 8, 8))
         import matplotlib.pyplot as plt

@@ -21,6 +21,7 @@ from minildm.recipes import (
     train_denoiser,
     train_vae,
     variant,
+    with_captions,
 )
 from minildm.schedules import cosine, flow, linear
 from minildm.training import TrainConfig
@@ -53,12 +54,32 @@ def test_one_word_changes_backbone_or_objective(backbone, objective):
     data, few = pictures(), TrainConfig(steps=2, batch_size=8, lr=1e-3)
     recipe = for_data(variant(replace(SMOKE, training=few), backbone, objective), data)
     assert checkpoint.from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    assert variant(variant(recipe, "unet"), "dit").network.cross_attention is False      # it has labels
     _, denoiser = build(recipe)
     assert type(denoiser.network).__name__.lower() == backbone and denoiser.prediction_type == objective
     assert denoiser.schedule is {"flow": flow, "eps": linear}.get(objective, cosine)
     latents = torch.randn(64, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     history = train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False)
     assert len(history["loss"]) == 2 and denoiser(latents[:1], 0.5, data.labels[:1]).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("backbone", ["dit", "unet"])
+@pytest.mark.parametrize("name,channels", [("smoke", 1), ("cpu", 1), ("cpu-colour", 3), ("gpu", 3)])
+def test_captions_take_the_place_of_labels(name, channels, backbone):
+    recipe = with_captions(variant(RECIPES[name], backbone), pictures(channels=channels))
+    assert checkpoint.from_dict(Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+    assert recipe.text.clip.vision.in_channels == recipe.vae.in_channels == channels
+    assert recipe.text.training.steps <= recipe.training.steps
+    assert with_captions(recipe, pictures(channels=channels)) is recipe
+    big = replace(pictures(channels=channels), images=torch.zeros(4, channels, 60, 60).byte())
+    assert with_captions(RECIPES[name], big).text.clip.vision.image_size == 64
+    with torch.device("meta"):
+        network = build(recipe)[1].network
+        latents = torch.zeros(2, recipe.network.in_channels, 8, 8)
+        states = torch.zeros(2, 24, recipe.text.clip.text.dim)
+        assert network(latents, torch.tensor(0.5), states).shape == latents.shape
+    assert any(getattr(module, "has_context", False) or name.endswith("attn2")
+               for name, module in network.named_modules())
 
 
 @pytest.mark.parametrize("name", ["cpu", "cpu-colour", "gpu"])

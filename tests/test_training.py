@@ -345,6 +345,25 @@ def test_a_finished_run_is_restored_and_never_overwritten(tmp_path):
                 {k: v for k, v in final(tmp_path).items() if k.startswith("ema.")})
 
 
+def test_other_pictures_or_labels_of_the_same_number_are_refused(tmp_path):
+    def loss(x, y, labels, generator):
+        return loss_of(model)(x, y, generator)
+
+    model, labels = network(), torch.arange(20)
+    list(train(model, loss, (*examples(), labels), CONFIG, tmp_path, bar=False))
+    list(train(model, loss, (*examples(), labels), CONFIG, tmp_path, bar=False))    # has all its steps
+    with pytest.raises(MinildmError, match="data"):
+        list(train(model, loss, (*examples(), labels + 1), CONFIG, tmp_path, bar=False))
+
+
+def test_a_lost_log_begins_anew_with_its_names(tmp_path):
+    model = network()
+    go(model, run_dir=tmp_path, stop=2)
+    (tmp_path / "metrics.csv").unlink()
+    go(model, run_dir=tmp_path)
+    assert read_metrics(tmp_path)["step"] == list(range(3, CONFIG.steps + 1))
+
+
 def test_another_configuration_is_refused_by_name(tmp_path):
     go(network(), run_dir=tmp_path, stop=2, identity={"vae": "abc", "model": {"width": 16}})
     changed = TrainConfig(**{**CONFIG.__dict__, "lr": 1e-3, "seed": 1})
@@ -420,7 +439,7 @@ def test_a_batch_larger_than_the_data_and_unequal_lengths():
 
 
 @pytest.mark.parametrize("field", [{"steps": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": math.nan},
-                                   {"ema": 1.0}, {"decay": "step"}, {"precision": "fp16"}])
+                                   {"ema": 1.0}, {"clip": -1.0}, {"decay": "step"}, {"precision": "fp16"}])
 def test_impossible_configurations(field):
     with pytest.raises(MinildmError, match=next(iter(field))):
         TrainConfig(**{"steps": 1, "batch_size": 1, "lr": 1.0, **field})

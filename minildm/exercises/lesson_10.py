@@ -19,7 +19,7 @@ def check_patchify(f):
         "the pixels of a square go row by row": way((0, 2, 4, 5, 3, 1)),
         "these are every p-th pixel, not neighbours: p is the inner axis": x.unflatten(3, (2, -1)).unflatten(
             2, (2, -1)).permute(0, 3, 5, 2, 4, 1).flatten(3).flatten(1, 2),
-        "reshape moves no number: permute first": x.reshape(2, 6, 12),
+        "reshape keeps the numbers in their order: permute first": x.reshape(2, 6, 12),
         "tokens are the second axis, their width the last": way((0, 2, 4, 3, 5, 1)).transpose(1, 2)})
     if f(x[:, :, :, :4], 4).shape != (2, 1, 48) or f(x, 1).shape != (2, 24, 3):
         fail(name, "right for p = 2 only: other patch sizes come out in another shape")

@@ -461,4 +461,4 @@ def test_real_cifar():
     assert train.images.shape == (50_000, 3, 32, 32) and train.labels.bincount().tolist() == [5000] * 10
     start = time.process_time()
     assert len(data.load("cifar10", "test")) == 10_000 and len(data.load("cifar10")) == 50_000
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 5                 # from the cache

@@ -108,9 +108,8 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
     A ModuleDict is a model of parts: each moves by the gradient of the loss of its own name alone, all at
     once, and stands still while that loss has no gradient (an adversary that has not started).
     With a `run_dir` the run logs and saves there, goes on from its newest checkpoint and is never
-    overwritten; config and `identity` (of the model) must be as they were, and what is whole
-    numbers in the data: pictures, labels. Loss or gradient
-    not finite: MinildmError, before any weight is touched.
+    overwritten; config, `identity` (the model's) and the data's pictures and labels must be as they were.
+    Loss or gradient not finite: MinildmError, before any weight is touched.
     """
     device, n = next(model.parameters()).device, len(data[0])
     if config.batch_size > n or any(len(d) != n or d.device != device for d in data):

@@ -64,13 +64,13 @@ def demo():
     facts, seconds, peak = run_demo("mnist")
     scores, training = facts["scores"], facts["seconds"]["vae"] + facts["seconds"]["denoiser"]
     yield row("demo: minutes in all", round(seconds / 60, 2), "<= 8", seconds <= 480, seconds)
-    yield row("demo: minutes of training", round(training / 60, 2), "<= 6", training <= 360, training)
+    yield row("demo: minutes of training", round(training / 60, 2), "<= 4", training <= 240, training)
     yield row("demo: peak memory, GiB", round(peak, 2), "<= 3", peak <= 3, seconds)
     for name, key, bar, holds in (
-            ("label accuracy", "label_accuracy", ">= 0.99", scores["label_accuracy"] >= 0.99),
-            ("Fréchet distance / floor, N = 1,000", "fd_ratio", "<= 5", scores["fd_ratio"] <= 5),
-            ("precision", "precision", ">= 0.8", scores["precision"] >= 0.8),
-            ("recall", "recall", ">= 0.6", scores["recall"] >= 0.6)):
+            ("label accuracy", "label_accuracy", ">= 0.995", scores["label_accuracy"] >= 0.995),
+            ("Fréchet distance / floor, N = 1,000", "fd_ratio", "<= 2.5", scores["fd_ratio"] <= 2.5),
+            ("precision", "precision", ">= 0.85", scores["precision"] >= 0.85),
+            ("recall", "recall", ">= 0.7", scores["recall"] >= 0.7)):
         yield row(f"demo: {name}", round(scores[key], 3), bar, holds, seconds)
 
 
@@ -97,7 +97,7 @@ def vae():
     """From the demo's run, so within its budget."""
     facts = run_demo("mnist", fresh=False)[0]
     value = facts["scores"]["psnr"]
-    yield row("vae: PSNR of MNIST test images at f4 c4, dB", round(value, 2), ">= 30", value >= 30,
+    yield row("vae: PSNR of MNIST test images at f4 c3, dB", round(value, 2), ">= 30", value >= 30,
               facts["seconds"]["vae"])
 
 

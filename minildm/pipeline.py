@@ -202,7 +202,7 @@ def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Toke
     from (Ho & Salimans 2022, alg. 1). Of scenes a fifth leave something out, so that a word alone means
     something, too.
     """
-    check_spread(*latents)
+    check_spread(*latents, bar)
     device, length = data.images.device, text.config.length
     if data.truth is None:
         sentences, meanings = wordings(data), data.labels

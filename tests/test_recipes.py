@@ -15,6 +15,7 @@ from minildm.recipes import (
     RECIPES,
     Recipe,
     build,
+    check_spread,
     classification_accuracy,
     encode_all,
     for_data,
@@ -81,12 +82,13 @@ def test_captions_take_the_place_of_labels(name, channels, backbone):
     assert getattr(recipe.network, "cross_attention", True)             # of a DiT; a U-Net always attends
 
 
-@pytest.mark.parametrize("name", ["cpu", "cpu-colour", "gpu"])
-def test_the_other_backbone_costs_about_as_much(name):
+@pytest.mark.parametrize("name,channels", [("cpu", 1), ("cpu-colour", 3), ("gpu", 1)])
+def test_the_other_backbone_costs_about_as_much(name, channels):
     """Multiply-adds of one latent, counted by torch."""
     costs = []
     for backbone in "dit", "unet":
-        network = build(variant(RECIPES[name], backbone))[1].network
+        recipe = for_data(variant(RECIPES[name], backbone), pictures(channels=channels))    # as demo does
+        network = build(recipe)[1].network
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.zeros(1, network.config.in_channels, 8, 8), 0.5, torch.tensor([1]))
         costs.append(counter.get_total_flops())
@@ -138,6 +140,18 @@ def test_latents_have_unit_variance_and_an_unscaled_set_is_refused():
     assert len(history["loss"]) == 2
     with pytest.raises(MinildmError, match="standard deviation is .*, not about 1"):
         train_denoiser(denoiser, (mean * 5, std * 5), data.labels, recipe, bar=False)
+
+
+def test_latent_channels_that_hold_noise_are_named(capsys):
+    latents = torch.randn(4, 8, 4, 4, generator=torch.Generator().manual_seed(0)).repeat(16, 1, 1, 1)
+    mean, std = latents.clone(), torch.full_like(latents, 0.1)
+    check_spread(mean, std)
+    assert capsys.readouterr().out == ""
+    mean[:, 5], std[:, 5] = 0, 1
+    check_spread(mean, std, bar=False)
+    assert capsys.readouterr().out == ""
+    check_spread(mean, std)
+    assert "[5] of 8 are more noise than picture" in capsys.readouterr().out
 
 
 def test_a_sharp_recipe_trains_a_critic_beside_the_vae_and_resumes(tmp_path):

@@ -55,9 +55,9 @@ class Recipe:
 
 
 RECIPES = {
-    "cpu": Recipe(  # a few minutes on 2 cores
-        VAEConfig(1, 3, (32, 32), blocks=0, attention=False, groups=0, patch=2),    # a fourth channel would
-        TrainConfig(steps=1500, batch_size=32, lr=6e-3, warmup=100, decay="cosine", ema=0.98),  # carry noise
+    "cpu": Recipe(  # a few minutes on 2 cores; a fourth latent channel would stay empty
+        VAEConfig(1, 3, (32, 32), blocks=0, attention=False, groups=0, patch=2),
+        TrainConfig(steps=1500, batch_size=32, lr=6e-3, warmup=100, decay="cosine", ema=0.98),
         UNetConfig(3, 3, (32, 64), (False, True), blocks=1, context_dim=128, heads=4, groups=8),
         TrainConfig(steps=850, batch_size=64, lr=2e-3, ema=0.99), kl_weight=5e-4, guidance_scale=2.1,
         num_inference_steps=20, measured="seed 0: 30.1 dB, label accuracy 0.998, FD 2.2 x floor, precision "

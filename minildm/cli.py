@@ -17,7 +17,7 @@ import tyro
 from minildm import MinildmError
 
 ABOUT = "Latent diffusion from scratch. Every command runs bare: minildm demo is the one to begin with."
-Budget = Literal["auto", "smoke", "cpu", "gpu"]
+Budget = Literal["auto", "smoke", "cpu", "gpu-short", "gpu"]
 Backbone = Literal["auto", "dit", "unet"]
 Objective = Literal["flow", "eps", "x0", "v"]
 

@@ -15,15 +15,7 @@ from minildm.data import CLASSES, DIGITS, ImageSet, pad_to, to_float
 from minildm.evaluation import ClassifierConfig, augment, in_batches
 from minildm.scenes import Truth, captions
 from minildm.sources import with_article
-from minildm.text import (
-    CLIP,
-    CLIPConfig,
-    TextConfig,
-    VisionConfig,
-    class_vectors,
-    contrastive_loss,
-    retrieval,
-)
+from minildm.text import CLIP, CLIPConfig, TextConfig, VisionConfig, class_vectors, contrastive_loss
 from minildm.tokenizer import Tokenizer
 from minildm.training import TrainConfig, fit
 
@@ -145,17 +137,3 @@ def pairs_of(images: ImageSet):
     if images.truth is not None:
         return scene_pairs(images.images, images.truth)
     return images.images, images.labels, wordings(images)
-
-
-@torch.no_grad()
-def scene_retrieval(clip: CLIP, tokenizer: Tokenizer, pairs, among: int = 256) -> tuple[float, float]:
-    """Recall at 1, (text -> image, image -> text), among so many of `scene_pairs`; the mean of such groups.
-
-    One sentence an image; another image of the same meaning is right, too.
-    """
-    images, meanings, sentences = pairs
-    texts = tokenizer([sentences[m][0] for m in meanings.tolist()], clip.config.text.length)
-    images, texts = embed(clip, images), clip.encode_text(texts.to(images.device))
-    found = [retrieval(i @ t.T, m[:, None] == m) for i, t, m in
-             zip(images.split(among), texts.split(among), meanings.split(among), strict=True)]
-    return tuple(torch.tensor(found).mean(0).tolist())

@@ -70,12 +70,12 @@ def train_model(name: str, out: Path | None, seed: int, recipe_name: str, words,
 
 
 def classifier_for(images: data.ImageSet, out: Path):
-    """The zoo's classifier of this set; where there is none, one trained here, in about a minute."""
+    """The zoo's classifier of this set; where there is none, one trained here, in a minute or a few."""
     classifier = recipes.load_classifier(images.name)
     if classifier is None:
         print("training a classifier of this set, to measure with")
-        steps = budget(smoke=20, cpu=600, gpu=2400)
-        _, recipe = recipes.classifier_for(images)
+        config, recipe = recipes.classifier_for(images)
+        steps = budget(smoke=20, cpu=300 if config.pool else 600, gpu=2400)
         training = replace(recipe, steps=steps, batch_size=min(recipe.batch_size, len(images)))
         classifier = recipes.train_classifier(images, training, out / "classifier")
     return classifier.to(images.images.device)

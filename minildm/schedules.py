@@ -87,11 +87,6 @@ def rounded_grid(n: int, steps: int = 1000):
     return torch.cat([(entries + 1) / steps, torch.zeros(1)]).float()
 
 
-def quadratic_grid(n: int):
-    """n steps at t = u^2 of equally spaced u: small steps near the data (Song et al. 2021, D.3), (n + 1,)."""
-    return time_grid(n) ** 2
-
-
 def log_snr_grid(schedule: Schedule, n: int, low: float = 0.002, high: float = 80.0):
     """`ratio_grid` with steps equal in log(sigma / alpha) (Lu et al. 2022, 3.4, arXiv:2206.00927)."""
     return ratio_grid(schedule, n, low, high, torch.log, torch.exp)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from report import scene_retrieval
 
 from minildm import checkpoint, clip
 from minildm.clip import (
@@ -15,7 +16,6 @@ from minildm.clip import (
     CLIPRecipe,
     embed,
     scene_pairs,
-    scene_retrieval,
     tokenize,
     train_clip,
     wordings,

@@ -92,6 +92,18 @@ def test_a_pooling_classifier_halves_alike_and_judges_each_image_by_itself():
     assert torch.allclose(pooling.features(images)[:1], pooling.features(images[:1]), atol=1e-6)
 
 
+def test_a_whitened_stem_answers_patches_with_variance_one_each_in_its_own_way():
+    images = F.avg_pool2d(rand(60, 3, 34, 34), 3, 1)                    # neighbours are alike
+    model = Classifier(ClassifierConfig(3, width=8, pool=True))
+    model.whiten(images)
+    weight = model.stem[0].weight
+    answers = F.conv2d(images, weight).transpose(0, 1).flatten(1)       # (32, places)
+    torch.testing.assert_close(answers[8:16].cov(), torch.eye(8), atol=0.05, rtol=0)    # the strongest
+    assert torch.equal(weight[:16], -weight[16:]) and not weight.requires_grad
+    mean = F.unfold(images, 3).mT.flatten(0, 1).T.cov().trace() / 27
+    assert (weight[12:16].flatten(1).norm(dim=1) < mean**-0.5).all()    # these vary more than most
+
+
 def test_augment_with_nothing_to_do_changes_nothing():
     images = rand(5, 3, 20, 16)
     still = augment(images, ClassifierConfig(rotation=0, zoom=0, shift=0), rng())

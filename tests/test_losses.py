@@ -109,9 +109,11 @@ def test_vgg16_is_read_at_lpips_layers_after_imagenet_normalisation():
 
 # --- adversarial
 
-@pytest.mark.parametrize("layers, size, seen", [(1, 16, 12), (2, 8, 26)])
-def test_a_score_a_patch_and_each_patch_as_large_as_said(layers, size, seen):
-    critic = fresh(PatchDiscriminator, 3, 8, layers, groups=4)
+@pytest.mark.parametrize("layers, fine, size, seen",
+                         [(1, False, 16, 12), (2, False, 8, 26), (2, True, 16, 14)])
+def test_a_score_a_patch_and_each_patch_as_large_as_said(layers, fine, size, seen):
+    critic = fresh(PatchDiscriminator, 3, 8, layers, groups=4, fine=fine)
+    assert any(isinstance(module, nn.GroupNorm) for module in critic.modules()) != fine
     for module in critic.modules():                     # norms see the whole picture: not counted here
         if isinstance(module, nn.GroupNorm):
             module.forward = lambda x: x
@@ -123,8 +125,9 @@ def test_a_score_a_patch_and_each_patch_as_large_as_said(layers, size, seen):
     assert rows.max() - rows.min() + 1 == seen
 
 
-def test_one_picture_is_judged_without_the_others():
-    critic = fresh(PatchDiscriminator, 3, 16, 2)
+@pytest.mark.parametrize("fine", [False, True])
+def test_one_picture_is_judged_without_the_others(fine):
+    critic = fresh(PatchDiscriminator, 3, 16, 2, fine=fine)
     a, b = pictures(2), pictures(2, seed=1)
     torch.testing.assert_close(critic(torch.cat([a, b]))[:2], critic(a))
 

@@ -19,7 +19,6 @@ from minildm.schedules import (
     linear,
     log_snr,
     log_snr_grid,
-    quadratic_grid,
     rounded_grid,
     scaled_linear,
     shift,
@@ -136,8 +135,8 @@ def test_time_grid():
 # grids: each goes from 1 to 0 in n steps
 
 GRIDS = pytest.mark.parametrize("grid", [
-    lambda schedule, n: time_grid(n), lambda schedule, n: quadratic_grid(n), log_snr_grid, karras_grid,
-    lambda schedule, n: shift(time_grid(n))], ids=["uniform", "quadratic", "log-SNR", "Karras", "shift"])
+    lambda schedule, n: time_grid(n), log_snr_grid, karras_grid, lambda schedule, n: shift(time_grid(n))],
+    ids=["uniform", "log-SNR", "Karras", "shift"])
 
 
 @GRIDS
@@ -213,7 +212,3 @@ def test_grids_on_a_table_are_diffusers(offset):
     for n in 0, 1001:
         with pytest.raises(MinildmError, match="take 1 to 1000"):
             leading_grid(n)
-
-
-def test_quadratic_steps_grow_with_the_noise():
-    assert_close(quadratic_grid(4), torch.tensor([1, 9 / 16, 1 / 4, 1 / 16, 0]))

@@ -83,8 +83,8 @@ class Classifier(nn.Module):
         """
         patches = F.unfold(images, 3).mT.flatten(0, 1)                                        # (N, 9 C)
         values, vectors = torch.linalg.eigh(patches.T.cov())                                  # rising
-        filters = (vectors / (values + 5e-4).sqrt()).T.unflatten(1, (-1, 3, 3))[-len(self.stem[0].weight) // 2:]
-        self.stem[0].weight.requires_grad_(False).copy_(torch.cat([filters, -filters]))
+        best = (vectors / (values + 5e-4).sqrt()).T.unflatten(1, (-1, 3, 3))[-len(self.stem[0].weight) // 2:]
+        self.stem[0].weight.requires_grad_(False).copy_(torch.cat([best, -best]))
 
     def maps(self, images) -> list:
         """Each stage's activations for float images: (B, C, H, W) -> [(B, width, H/2, W/2), ...]."""

@@ -246,7 +246,7 @@ def record_attention(network):
         context = kwargs.get("context", args[1] if len(args) > 1 else None)
         if context is not None:
             q, k = module.split(module.to_q(args[0])), module.split(module.to_k(context))
-            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)      # (B, H, L, M)
+            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1, torch.float32)
             maps.setdefault(name, []).append(weights.mean(1))
 
     hooks = [module.register_forward_pre_hook(partial(record, name), with_kwargs=True)

@@ -223,6 +223,9 @@ def test_recorded_attention_is_what_was_attended(keyword):
     assert_close(weights.sum(-1), torch.ones(2, 9)) and not weights.requires_grad
     layer(x, context)
     assert len(maps["cross"]) == 2 and torch.equal(weights, again)          # nothing more outside the block
+    with record_attention(nn.ModuleDict({"cross": layer})) as maps, torch.autocast("cpu", torch.bfloat16):
+        layer(x, context)
+    assert maps["cross"][0].dtype == torch.float32                         # numpy, which draws, knows no bf16
 
 
 def test_recording_changes_nothing_and_finds_every_cross_attention():

@@ -247,7 +247,7 @@ def record_attention(network):
         if context is not None:
             q, k = module.split(module.to_q(args[0])), module.split(module.to_k(context))
             weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1, torch.float32)
-            maps.setdefault(name, []).append(weights.mean(1))
+            maps.setdefault(name, []).append(weights.mean(1))                          # (B, L, M)
 
     hooks = [module.register_forward_pre_hook(partial(record, name), with_kwargs=True)
              for name, module in network.named_modules() if isinstance(module, Attention)]

@@ -277,8 +277,7 @@ def train_classifier(images: ImageSet, training: TrainConfig | None = None, run_
 
 
 def classification_accuracy(train: ImageSet, test: ImageSet, config: TrainConfig | None = None) -> float:
-    """Accuracy on `test` of a classifier that saw `train` alone: samples, for example, which teach badly if
-    they are poor, alike or of another class (Ravuri & Vinyals 2019, arXiv:1905.10887)."""
+    """Accuracy on `test` of one that saw `train` alone (CAS: Ravuri & Vinyals 2019, arXiv:1905.10887)."""
     classifier = train_classifier(train, config, bar=False)
     return label_accuracy(in_batches(classifier, test.images.to(train.images.device)), test.labels)
 

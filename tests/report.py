@@ -434,7 +434,8 @@ def parity():
     with tempfile.TemporaryDirectory() as root, torch.no_grad():
         theirs, root = published.stable_diffusion(Path(root) / "words"), Path(root)
         theirs.save_pretrained(root / "sd")
-        ours, images = LatentDiffusion.load(root / "sd"), torch.randn(2, 3, 16, 16, generator=g)
+        ours = LatentDiffusion.load(root / "sd", dtype=torch.float32)
+        images = torch.randn(2, 3, 16, 16, generator=g)
         x, ids = torch.randn(2, 4, 8, 8, generator=g), ours.tokenizer(PROMPTS)
         states, wanted = ours.text_encoder(ids)[0], theirs.text_encoder(ids).last_hidden_state
         encoded = theirs.vae.encode(images).latent_dist
@@ -453,7 +454,7 @@ def parity():
                     PROMPTS, n, 7.5, sampler=sampler, negative=NEGATIVE), 2 * drawn - 1, 1e-4)
         theirs = published.dit_pipeline()
         theirs.save_pretrained(root / "dit")
-        ours, labels = LatentDiffusion.load(root / "dit"), torch.tensor([7, 1000])
+        ours, labels = LatentDiffusion.load(root / "dit", dtype=torch.float32), torch.tensor([7, 1000])
         compare("DiT", ours.denoiser.network(x, 0.5, labels),
                 theirs.transformer(x, torch.full((2,), 500), labels).sample)
         clip = published.randomise(transformers_clip(TINY))

@@ -56,14 +56,14 @@ def sd(tmp_path_factory):
     root = tmp_path_factory.mktemp("sd")
     theirs = published.stable_diffusion(root / "words")
     theirs.save_pretrained(root / "model")
-    return theirs, root / "model", LatentDiffusion.load(root / "model")
+    return theirs, root / "model", LatentDiffusion.load(root / "model", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
 def dit(tmp_path_factory):
     folder, theirs = tmp_path_factory.mktemp("dit") / "model", published.dit_pipeline()
     theirs.save_pretrained(folder)
-    return theirs, folder, LatentDiffusion.load(folder)
+    return theirs, folder, LatentDiffusion.load(folder, dtype=torch.float32)
 
 
 # ---- names, shapes and counts of the published models, without their weights
@@ -482,7 +482,7 @@ def test_the_original_file_is_the_folder(sd, tmp_path, monkeypatch):
     with pytest.raises(MinildmError, match="tokenizer"):
         LatentDiffusion.load(tmp_path / "v1-5.ckpt")
     shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
-    whole = LatentDiffusion.load(tmp_path / "v1-5.ckpt")
+    whole = LatentDiffusion.load(tmp_path / "v1-5.ckpt", dtype=torch.float32)
     assert whole.image_size == 512
     whole.image_size = 16
     assert torch.equal(whole.generate(PROMPTS, 2), ours.generate(PROMPTS, 2))

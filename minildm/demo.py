@@ -35,7 +35,7 @@ def recipe_for(name: str, seed: int, images: data.ImageSet, words,
         name = budget(smoke="smoke", cpu="cpu", gpu="gpu")
     recipe = recipes.variant(recipes.named(name, images), *words)
     if captions:
-        recipe = recipes.with_captions(recipe, images)
+        recipe = pipeline.with_captions(recipe, images)
 
     def fitted(training):
         return replace(training, seed=seed, batch_size=min(training.batch_size, len(images)))

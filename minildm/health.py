@@ -8,6 +8,8 @@ from collections import deque
 from math import inf
 from typing import NamedTuple
 
+from minildm import MinildmError
+
 WINDOW = 50     # values: one bad batch is no illness
 LATER = "start it later (adversarial_start), with the adaptive weight; a smaller critic"
 
@@ -77,3 +79,18 @@ def describe(band: Band, mean: float) -> str:
     """A warning in two lines."""
     return (f"{band.metric} is {mean:.3g}, healthy runs have {band.low:g} to {band.high:g}: {band.means}\n"
             f"  fix: {band.cure}")
+
+
+def check_spread(mean, std, bar: bool = True):
+    """Refuse latents of `encode_all` whose standard deviation is not about 1; `bar`: name channels of noise.
+
+    A channel that a VAE doesn't use is noise of unit variance: denoisers spend their loss on it in vain.
+    """
+    spread = (mean.var() + std.square().mean()).sqrt().item()
+    if not 0.8 < spread < 1.25:
+        raise MinildmError(f"the latents' standard deviation is {spread:.2f}, not about 1", "train_denoiser",
+                           "vae.fit_latent_stats(images), then encode_all again")
+    noisy = (std.square().mean((0, 2, 3)) > 0.5).nonzero().flatten().tolist()
+    if noisy and bar:
+        print(f"latent channels {noisy} of {mean.shape[1]} are more noise than picture, a burden to "
+              "the denoiser: use a smaller kl_weight, or fewer latent_channels")

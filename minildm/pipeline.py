@@ -11,13 +11,16 @@ from pathlib import Path
 
 import torch
 
-from minildm import MinildmError, checkpoint, recipes
+from minildm import MinildmError, checkpoint, clip, recipes
 from minildm.clip import pairs_of, tokenize, train_clip, wordings
 from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
-from minildm.guidance import cfg
+from minildm.dit import DiTConfig
+from minildm.evaluation import in_batches
+from minildm.guidance import cfg, interval
+from minildm.health import check_spread
 from minildm.pretrained import load_pipeline
-from minildm.recipes import ZOO, Recipe, build, check_spread, encode_all, for_data, train_denoiser, train_vae
+from minildm.recipes import ZOO, Recipe, build, encode_all, eyes, for_data, train_denoiser, train_vae
 from minildm.samplers import ddim, ddpm, last
 from minildm.scenes import captions
 from minildm.schedules import leading_grid, rounded_grid, shift, time_grid
@@ -119,7 +122,8 @@ class LatentDiffusion:
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                denoise = cfg(self.denoiser, context[part], null[part], scale)
+                guided, plain = (cfg(self.denoiser, context[part], null[part], w) for w in (scale, 1))
+                denoise = interval(guided, plain, 0, self.recipe.guidance_until)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 
@@ -170,6 +174,30 @@ def padded(size: int, recipe: Recipe) -> int:
     return -(-size // multiple) * multiple
 
 
+def with_captions(recipe: Recipe, images: ImageSet) -> Recipe:
+    """A row for labels made one for prompts: with a CLIP of the set, whose tokens the network attends to."""
+    if recipe.text:
+        return recipe
+    recipe = for_data(recipe, images)
+    text = clip.RECIPES["mnist" if images.images.shape[1] == 1 else "cifar10"]
+    side = -(-images.images.shape[-1] // text.clip.vision.patch) * text.clip.vision.patch
+    towers = replace(text.clip, vision=replace(text.clip.vision, image_size=side))
+    training = replace(text.training, steps=min(text.training.steps, recipe.training.steps))
+    tokens = {"num_classes": 0, "context_dim": towers.text.dim}
+    if isinstance(recipe.network, DiTConfig):
+        tokens["cross_attention"] = True
+    return replace(recipe, network=replace(recipe.network, **tokens), alignment_weight=0.0,
+                   text=replace(text, clip=towers, training=training))
+
+
+@torch.no_grad()
+def seen(images):
+    """What the eyes' last stage says of uint8 images, (N, c, h, w) in bf16, each channel of unit variance."""
+    model = eyes(images)
+    maps = in_batches(lambda batch: model.maps(batch)[-1], images)
+    return maps.sub_(maps.mean((0, 2, 3), True)).div_(maps.std((0, 2, 3), keepdim=True) + 1e-6).bfloat16()
+
+
 def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     """Train every stage on a set, going on where run_dir stopped: (pipeline, VAE's metrics, denoiser's)."""
     recipe = for_data(recipe, data)
@@ -183,11 +211,12 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     latents = encode_all(vae.eval(), images)
     text = tokenizer = None
     if recipe.text:
-        clip, tokenizer, _ = train_clip(recipe.text, *pairs_of(data), stage["text"], bar)
-        text, recipe = clip.text_model, replace(recipe, text=replace(recipe.text, clip=clip.config))
+        both, tokenizer, _ = train_clip(recipe.text, *pairs_of(data), stage["text"], bar)
+        text, recipe = both.text_model, replace(recipe, text=replace(recipe.text, clip=both.config))
         metrics = train_on_captions(denoiser, text, tokenizer, latents, data, recipe, stage["denoiser"], bar)
     else:
-        metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar)
+        maps = seen(images) if recipe.alignment_weight else None
+        metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar, maps)
     size = data.images.shape[-1]
     pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, size, text, tokenizer)
     return pipe, vae_metrics, metrics

@@ -15,7 +15,8 @@ from minildm.data import ImageSet, to_float
 from minildm.denoiser import Denoiser, logit_normal, uniform
 from minildm.dit import DiT, DiTConfig
 from minildm.evaluation import Classifier, ClassifierConfig, in_batches, label_accuracy
-from minildm.losses import PatchDiscriminator, sharp_losses
+from minildm.health import check_spread
+from minildm.losses import Alignment, PatchDiscriminator, sharp_losses
 from minildm.training import TrainConfig, fit
 from minildm.unet import UNet, UNetConfig
 from minildm.vae import AutoencoderKL, VAEConfig
@@ -46,8 +47,10 @@ class Recipe:
     times: str = "logit_normal"
     shift: float = 1.0      # training times and sampling steps go through `schedules.shift`; 1 leaves them
     guidance_scale: float = 2.0
+    guidance_until: float = 1.0     # guided below this time alone, where pictures are decided: more diverse
     num_inference_steps: int = 30
     text: clip.CLIPRecipe | None = None     # its text tower reads the captions; None: labels
+    alignment_weight: float = 0.0   # of `losses.Alignment`, for a DiT told labels
     mirror: bool = False    # train on each picture's mirror image as well: right for photographs
     steps_offset: int | None = None     # published models: of the "leading" steps on their table of betas,
     set_alpha_to_one: bool = True       # which end at the data, or at the table's first entry
@@ -67,7 +70,7 @@ RECIPES = {
         TrainConfig(steps=4500, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
         DiTConfig(16, 16, dim=192, depth=8, heads=6, patch=2),
         TrainConfig(steps=8400, batch_size=64, lr=3e-3, warmup=100, ema=0.997), kl_weight=1e-3,
-        shift=2.0, guidance_scale=4.0, num_inference_steps=20, mirror=True,
+        shift=2.0, guidance_scale=4.0, num_inference_steps=20, alignment_weight=0.5, mirror=True,
         measured="seed 0, CIFAR-10: 41.4 dB, label accuracy 0.84 (real 0.92), FD 24 x floor, precision 0.89, "
         "recall 0.41; training 26 minutes on 2 cores of an AMD EPYC with AVX-512 bf16"),
     "cpu-scenes": Recipe(  # captions to pictures
@@ -126,6 +129,7 @@ def variant(recipe: Recipe, backbone: str = "auto", objective: str = "flow") -> 
     if backbone == "unet" and isinstance(c, DiTConfig):
         c = UNetConfig(c.in_channels, c.out_channels, (c.dim // 4, c.dim // 2), (False, True), blocks=1,
                        context_dim=c.context_dim or c.dim, heads=c.heads, groups=8, num_classes=c.num_classes)
+        recipe = replace(recipe, alignment_weight=0.0)                  # it has no tokens halfway up
     elif backbone == "dit" and isinstance(c, UNetConfig):
         c = DiTConfig(c.in_channels, c.out_channels, dim=4 * c.channels[0], depth=6, heads=c.heads, patch=2,
                       num_classes=c.num_classes, context_dim=c.context_dim if recipe.text else 0,
@@ -134,22 +138,6 @@ def variant(recipe: Recipe, backbone: str = "auto", objective: str = "flow") -> 
         return replace(recipe, network=c)
     schedule, times = OBJECTIVES[objective]
     return replace(recipe, network=c, prediction_type=objective, schedule=schedule, times=times)
-
-
-def with_captions(recipe: Recipe, images: ImageSet) -> Recipe:
-    """A row for labels made one for prompts: with a CLIP of the set, whose tokens the network attends to."""
-    if recipe.text:
-        return recipe
-    recipe = for_data(recipe, images)
-    text = clip.RECIPES["mnist" if images.images.shape[1] == 1 else "cifar10"]
-    side = -(-images.images.shape[-1] // text.clip.vision.patch) * text.clip.vision.patch
-    towers = replace(text.clip, vision=replace(text.clip.vision, image_size=side))
-    training = replace(text.training, steps=min(text.training.steps, recipe.training.steps))
-    tokens = {"num_classes": 0, "context_dim": towers.text.dim}
-    if isinstance(recipe.network, DiTConfig):
-        tokens["cross_attention"] = True
-    return replace(recipe, network=replace(recipe.network, **tokens),
-                   text=replace(text, clip=towers, training=training))
 
 
 def for_data(recipe: Recipe, images: ImageSet) -> Recipe:
@@ -187,8 +175,7 @@ def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: boo
     """
     config, parts, critic = recipe.vae, nn.ModuleDict({"loss": vae}), None
     if recipe.perceptual_weight and maps is None:
-        eyes = load_classifier("cifar10-small" if config.in_channels == 3 else "mnist")
-        maps = eyes.to(images.device).requires_grad_(False).maps
+        maps = eyes(images).maps
     if recipe.adversarial_weight:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.vae_training.seed)
@@ -207,6 +194,12 @@ def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: boo
     return history
 
 
+def eyes(images) -> Classifier:
+    """The zoo's classifier that losses see pictures (N, C, H, W) with; of colour, not the one that judges."""
+    model = load_classifier("cifar10-small" if images.shape[1] == 3 else "mnist")
+    return model.to(images.device).requires_grad_(False)
+
+
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, images, batch_size: int = 500):
     """uint8 images -> normalised latents' mean and std, (N, c, h, w): encoded once, sampled every step."""
@@ -216,37 +209,42 @@ def encode_all(vae: AutoencoderKL, images, batch_size: int = 500):
     return mean, torch.cat([p.std / scale for p in posteriors])
 
 
-def check_spread(mean, std, bar: bool = True):
-    """Refuse latents of `encode_all` whose standard deviation is not about 1; `bar`: name channels of noise.
+def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=None, bar=True,
+                   seen=None) -> dict:
+    """Train on the latents of `encode_all` and their labels (N,). Returns the metrics.
 
-    A channel that a VAE doesn't use is noise of unit variance: denoisers spend their loss on it in vain.
+    An alignment weight wants what a classifier has `seen` in the same pictures, (N, c, h, w).
     """
-    spread = (mean.var() + std.square().mean()).sqrt().item()
-    if not 0.8 < spread < 1.25:
-        raise MinildmError(f"the latents' standard deviation is {spread:.2f}, not about 1", "train_denoiser",
-                           "vae.fit_latent_stats(images), then encode_all again")
-    noisy = (std.square().mean((0, 2, 3)) > 0.5).nonzero().flatten().tolist()
-    if noisy and bar:
-        print(f"latent channels {noisy} of {mean.shape[1]} are more noise than picture, a burden to "
-              "the denoiser: use a smaller kl_weight, or fewer latent_channels")
-
-
-def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=None, bar=True) -> dict:
-    """Train on the latents of `encode_all` and their labels (N,). Returns the metrics."""
     check_spread(*latents, bar)
+    model, data, align = denoiser, (*latents, labels), None
+    if recipe.alignment_weight:
+        if seen is None:
+            raise MinildmError("there is nothing to align with", "train_denoiser",
+                               "pass seen=pipeline.seen(images), or a recipe with alignment_weight=0")
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.training.seed)
+            align = Alignment(denoiser.network, seen.shape[1]).to(seen.device)
+        model, data = nn.ModuleList([denoiser, align]), (*data, seen)
 
-    def loss(mean, std, labels, generator, step):
+    def loss(mean, std, labels, *maps, generator, step):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         late = recipe.times == "two_thirds" and 3 * step > 2 * recipe.training.steps
-        return denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
+        terms = denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
+        if align:
+            terms["alignment"] = align(*maps)
+            terms["loss"] = terms["loss"] + recipe.alignment_weight * terms["alignment"]
+        return terms
 
-    return fit(denoiser, loss, (*latents, labels), recipe.training, run_dir, bar, identity_of(recipe))
+    history = fit(model, loss, data, recipe.training, run_dir, bar, identity_of(recipe))
+    if align:
+        align.hook.remove()
+    return history
 
 
 def identity_of(recipe: Recipe) -> dict:
     """What a denoiser's run must not change when it goes on."""
-    words = {key: getattr(recipe, key) for key in ("schedule", "prediction_type", "times", "shift")}
-    return {"network": asdict(recipe.network), **words}
+    words = "schedule", "prediction_type", "times", "shift", "alignment_weight"
+    return {"network": asdict(recipe.network), **{word: getattr(recipe, word) for word in words}}
 
 
 def classifier_for(images: ImageSet) -> tuple[ClassifierConfig, TrainConfig]:

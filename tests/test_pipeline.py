@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_recipes import pictures
 
-from minildm import MinildmError, checkpoint, data, pipeline
+from minildm import MinildmError, checkpoint, data, pipeline, recipes
 from minildm.clip import wordings
 from minildm.demo import recipe_for
 from minildm.denoiser import Denoiser
-from minildm.pipeline import LatentDiffusion, padded
-from minildm.recipes import RECIPES, Recipe, build, for_data, with_captions
+from minildm.pipeline import LatentDiffusion, padded, with_captions
+from minildm.recipes import RECIPES, Recipe, build, for_data
 from minildm.samplers import ddpm
 from minildm.schedules import shift
 from minildm.text import TextTransformer
@@ -101,6 +101,29 @@ def test_mirror_images_are_learned_as_well(monkeypatch):
     assert torch.equal(both[:64], plain) and torch.equal(twice, labels.repeat(2)) and len(both) == 128
     mirrored = pipe.vae.encode(data.images[:4].flip(-1).float() / 127.5 - 1).mean
     assert torch.allclose(both[64:68], pipe.vae.normalise(mirrored), atol=1e-4)
+
+
+def test_mirror_images_are_looked_at_as_well():
+    images = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)).mul(255).byte()
+    images = images.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    maps = pipeline.seen(torch.cat([images, images.flip(-1)]))
+    assert maps.dtype == torch.bfloat16 and maps.shape[:1] + maps.shape[2:] == (16, 4, 4)
+    live = maps.float().std((0, 2, 3))
+    assert ((live - 1).abs() < 0.02).all() and maps.float().mean((0, 2, 3)).abs().max() < 0.02
+    wanted = recipes.eyes(images).maps(data.to_float(images.flip(-1)))[-1]
+    for k in 0, 7:
+        both = torch.stack([maps[8 + k].float().flatten(), wanted[k].flatten()])
+        assert both.corrcoef()[0, 1] > 0.5
+
+
+def test_guidance_may_end_before_all_is_noise(pipe):
+    """Above `guidance_until` the model is its plain self."""
+    early = LatentDiffusion(replace(pipe.recipe, guidance_until=0.5), pipe.vae, pipe.denoiser, "abc", 14)
+    seen = []
+    hook = pipe.denoiser.network.register_forward_pre_hook(lambda _, x: seen.append((len(x[0]), x[1].item())))
+    early.generate([0], 4, 3.0)
+    hook.remove()
+    assert [n for n, t in seen] == [1 + (t <= 0.5) for n, t in seen] and len({n for n, t in seen}) == 2
 
 
 def test_a_configuration_of_another_version_is_refused(pipe):

@@ -11,18 +11,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from minildm import MinildmError, checkpoint, recipes
 from minildm.data import ImageSet, to_float
 from minildm.evaluation import Classifier, ClassifierConfig
+from minildm.health import check_spread
+from minildm.pipeline import with_captions
 from minildm.recipes import (
     RECIPES,
     Recipe,
     build,
-    check_spread,
     classification_accuracy,
     encode_all,
     for_data,
     train_denoiser,
     train_vae,
     variant,
-    with_captions,
 )
 from minildm.schedules import cosine, flow, linear
 from minildm.training import TrainConfig
@@ -125,6 +125,27 @@ def test_two_thirds_of_the_times_are_logit_normal_then_they_are_uniform():
     train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False)
     inside = [((t - 0.5).abs() < 0.231).float().mean().item() for t in seen]    # 68 % of a logit-normal's
     assert [round(share, 1) for share in inside] == [0.7] * 4 + [0.5] * 2       # 46 % of a uniform's
+
+
+def test_a_denoiser_that_is_told_what_pictures_show():
+    data = pictures(channels=3)
+    recipe = replace(SMOKE, alignment_weight=0.5, training=TrainConfig(60, 16, 3e-3, warmup=5))
+    recipe = for_data(recipe, data)
+    _, denoiser = build(recipe)
+    latents = torch.randn(64, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen = torch.randn(64, 6, 2, 2, generator=torch.Generator().manual_seed(1))
+    names = [*denoiser.state_dict()]
+    history = train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False,
+                             seen=seen)
+    assert history["alignment"][0] > 0.9 > 0.8 > history["alignment"][-1]
+    assert [*denoiser.state_dict()] == names                            # nothing of it is left
+    assert not any(block._forward_hooks for block in denoiser.network.transformer_blocks)
+    with pytest.raises(MinildmError, match="nothing to align with"):
+        train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False)
+    unet = build(variant(recipe, "unet"))[1]
+    with pytest.raises(MinildmError, match="UNet has no tokens halfway up"):
+        train_denoiser(unet, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False, seen=seen)
+    assert variant(recipe, "unet").alignment_weight == 0 == with_captions(recipe, data).alignment_weight
 
 
 def test_building_leaves_the_global_generator_alone_and_repeats():

@@ -42,8 +42,8 @@ def test_sizes():
                      for folder in (PACKAGE, PACKAGE / "exercises"))
     assert {name: n for name, n in lines.items() if n > 300} == {}
     assert {name: n for name, n in checks.items() if n > 120} == {}
-    # the design has 31 and 5,000 for a part of the course; published weights came to it
-    assert len(lines) <= 32 and sum(lines.values()) <= 5500, (len(lines), sum(lines.values()))
+    # the design has 31 and 5,000 for a part of the course; published weights and alignment came to it
+    assert len(lines) <= 32 and sum(lines.values()) <= 5600, (len(lines), sum(lines.values()))
 
 
 def test_every_form_of_import_is_seen():

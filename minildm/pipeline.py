@@ -17,7 +17,7 @@ from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.dit import DiTConfig
 from minildm.evaluation import in_batches
-from minildm.guidance import cfg, interval
+from minildm.guidance import cfg
 from minildm.health import check_spread
 from minildm.pretrained import load_pipeline
 from minildm.recipes import ZOO, Recipe, build, encode_all, eyes, for_data, train_denoiser, train_vae
@@ -122,8 +122,7 @@ class LatentDiffusion:
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                guided, plain = (cfg(self.denoiser, context[part], null[part], w) for w in (scale, 1))
-                denoise = interval(guided, plain, 0, self.recipe.guidance_until)
+                denoise = cfg(self.denoiser, context[part], null[part], scale)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 

@@ -116,16 +116,6 @@ def test_mirror_images_are_looked_at_as_well():
         assert both.corrcoef()[0, 1] > 0.5
 
 
-def test_guidance_may_end_before_all_is_noise(pipe):
-    """Above `guidance_until` the model is its plain self."""
-    early = LatentDiffusion(replace(pipe.recipe, guidance_until=0.5), pipe.vae, pipe.denoiser, "abc", 14)
-    seen = []
-    hook = pipe.denoiser.network.register_forward_pre_hook(lambda _, x: seen.append((len(x[0]), x[1].item())))
-    early.generate([0], 4, 3.0)
-    hook.remove()
-    assert [n for n, t in seen] == [1 + (t <= 0.5) for n, t in seen] and len({n for n, t in seen}) == 2
-
-
 def test_a_configuration_of_another_version_is_refused(pipe):
     values = asdict(pipe.recipe)
     values["network"]["wings"] = 2

@@ -225,8 +225,7 @@ def test_a_critic_learns_to_tell_blur_from_sharp():
 
 @pytest.mark.parametrize("patch", [1, 2])       # 8 x 8 tokens, which are pooled, and 4 x 4
 def test_alignment_is_one_minus_the_cosine_halfway_up(patch):
-    network = fresh(DiT, DiTConfig(4, 4, dim=16, depth=4, heads=2, patch=patch,
-                                      num_classes=0))
+    network = fresh(DiT, DiTConfig(4, 4, dim=16, depth=4, heads=2, patch=patch, num_classes=0))
     align = fresh(Alignment, network, 6)
     with torch.random.fork_rng([]):
         torch.manual_seed(1)

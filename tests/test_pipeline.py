@@ -88,22 +88,25 @@ def test_a_recipe_from_disk_builds_the_schedule_it_names(pipe, tmp_path):
 def test_mirror_images_are_learned_as_well(monkeypatch):
     seen = []
 
-    def look(denoiser, latents, labels, *rest):
-        seen.append((latents[0], labels))
+    def look(denoiser, latents, labels, recipe, run_dir, bar, maps):
+        seen.append((latents[0], labels, maps))
         return {}
 
     monkeypatch.setattr(pipeline, "train_denoiser", look)
     data, smoke = pictures(channels=3), RECIPES["smoke"]
     quick = replace(smoke, vae_training=replace(smoke.vae_training, steps=1))
     for mirror in (False, True):
-        pipe, *_ = pipeline.train(replace(quick, mirror=mirror), data, bar=False)
-    (plain, labels), (both, twice) = seen
+        recipe = replace(quick, mirror=mirror, alignment_weight=0.5 * mirror)
+        pipe, *_ = pipeline.train(recipe, data, bar=False)
+    (plain, labels, nothing), (both, twice, maps) = seen
+    images = torch.cat([data.images, data.images.flip(-1)])
+    assert nothing is None and torch.equal(maps, pipeline.seen(images))
     assert torch.equal(both[:64], plain) and torch.equal(twice, labels.repeat(2)) and len(both) == 128
     mirrored = pipe.vae.encode(data.images[:4].flip(-1).float() / 127.5 - 1).mean
     assert torch.allclose(both[64:68], pipe.vae.normalise(mirrored), atol=1e-4)
 
 
-def test_mirror_images_are_looked_at_as_well():
+def test_what_is_seen_in_a_picture_is_the_eyes_last_stage_of_unit_variance():
     images = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)).mul(255).byte()
     images = images.repeat_interleave(16, 2).repeat_interleave(16, 3)
     maps = pipeline.seen(torch.cat([images, images.flip(-1)]))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from minildm import MinildmError, budget, data, pipeline, plotting, recipes
+from minildm import MinildmError, budget, data, pipeline, plotting, recipes, training
 from minildm.evaluation import format_scores, psnr, score
 from minildm.recipes import Recipe
 
@@ -37,8 +37,8 @@ def recipe_for(name: str, seed: int, images: data.ImageSet, words,
     if captions:
         recipe = pipeline.with_captions(recipe, images)
 
-    def fitted(training):
-        return replace(training, seed=seed, batch_size=min(training.batch_size, len(images)))
+    def fitted(config):
+        return replace(config, seed=seed, batch_size=min(config.batch_size, len(images)))
 
     return name, replace(recipe, vae_training=fitted(recipe.vae_training), training=fitted(recipe.training),
                          text=recipe.text and replace(recipe.text, training=fitted(recipe.text.training)))
@@ -74,10 +74,10 @@ def classifier_for(images: data.ImageSet, out: Path):
     classifier = recipes.load_classifier(images.name)
     if classifier is None:
         print("training a classifier of this set, to measure with")
-        config, recipe = recipes.classifier_for(images)
-        steps = budget(smoke=20, cpu=300 if config.pool else 600, gpu=2400)
-        training = replace(recipe, steps=steps, batch_size=min(recipe.batch_size, len(images)))
-        classifier = recipes.train_classifier(images, training, out / "classifier")
+        kind, recipe = recipes.classifier_for(images)
+        steps = budget(smoke=20, cpu=150 if kind.pool else 600, gpu=2400)
+        config = replace(recipe, steps=steps, batch_size=min(recipe.batch_size, len(images)))
+        classifier = recipes.train_classifier(images, config, out / "classifier")
     return classifier.to(images.images.device)
 
 
@@ -132,6 +132,8 @@ def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str, wor
     pipe, vae_metrics, metrics = pipeline.train(recipe, real, out)
     pipe.save(out / "model")                # measured below, kept whatever happens there
     seconds |= {"vae": sum(vae_metrics["seconds"]), "denoiser": sum(metrics["seconds"])}
+    if pipe.weak:
+        seconds["weak denoiser"] = sum(training.read_metrics(out / "weak")["seconds"])
 
     classes, clock = len(real.class_names), time.perf_counter()
     labels = (torch.arange(num) % classes).to(real.images.device)

@@ -151,6 +151,9 @@ class Alignment(nn.Module):
 
     def forward(self, maps):
         side = math.isqrt(self.tokens.shape[1])                             # pictures are square, here
-        grid = F.adaptive_avg_pool2d(self.tokens.mT.unflatten(2, (side, side)), maps.shape[2:])
-        said = self.layers(grid.flatten(2).mT).float()                                    # (B, h w, channels)
+        tokens = self.tokens
+        if maps.shape[2] < side:
+            grid = F.adaptive_avg_pool2d(tokens.mT.unflatten(2, (side, side)), maps.shape[2:])
+            tokens = grid.flatten(2).mT
+        said = self.layers(tokens).float()                                                # (B, h w, channels)
         return 1 - F.cosine_similarity(said, maps.float().flatten(2).mT, dim=2).mean()

@@ -6,6 +6,7 @@
 Picture k of seed s is the same whatever else is drawn beside it: its noise depends on (s, k) alone.
 """
 
+import functools
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.dit import DiTConfig
 from minildm.evaluation import in_batches
-from minildm.guidance import cfg
+from minildm.guidance import autoguidance, cfg
 from minildm.health import check_spread
 from minildm.pretrained import load_pipeline
 from minildm.recipes import ZOO, Recipe, build, encode_all, eyes, for_data, train_denoiser, train_vae
@@ -38,11 +39,14 @@ class LatentDiffusion:
 
     With a text encoder, ids (B, L) -> (states (B, L, D), pooled), and its tokenizer it draws prompts, else
     labels. `dtype` is what it computes in; None: float32, with products in bf16 where that is faster.
+    `weak` is a lesser denoiser of the same latents and labels, whose mistakes guidance leads away from.
     """
 
     def __init__(self, recipe: Recipe, vae: AutoencoderKL, denoiser: Denoiser, class_names, image_size: int,
-                 text_encoder=None, tokenizer=None, dtype: torch.dtype | None = None):
+                 text_encoder=None, tokenizer=None, dtype: torch.dtype | None = None,
+                 weak: Denoiser | None = None):
         self.recipe, self.vae, self.denoiser = recipe, vae.eval(), denoiser.eval()
+        self.weak = weak and weak.eval()
         self.text_encoder, self.tokenizer = text_encoder and text_encoder.eval(), tokenizer
         self.class_names, self.image_size, self.dtype = tuple(class_names), image_size, dtype
 
@@ -110,7 +114,8 @@ class LatentDiffusion:
                  seed: int = 0, sampler=ddim, batch_size: int | None = None, negative: str = ""):
         """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1].
 
-        By default 250 at once, or fewer of large latents, whose positions all look at each other.
+        By default 250 at once, or fewer of large latents, whose positions all look at each other. The
+        guidance scale is that of the labels or prompts; a weak model's is the recipe's.
         """
         context, null = self.conditions(wanted, negative)
         ts = self.times(num_inference_steps, sampler)
@@ -123,6 +128,9 @@ class LatentDiffusion:
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
                 denoise = cfg(self.denoiser, context[part], null[part], scale)
+                if self.weak:
+                    lesser = functools.partial(self.weak, context=context[part])
+                    denoise = autoguidance(denoise, lesser, self.recipe.weak_scale)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 
@@ -132,6 +140,8 @@ class LatentDiffusion:
             raise MinildmError("published weights are not saved anew", folder, "copy the folder they are in")
         tensors = {f"vae.{k}": t.half() for k, t in self.vae.state_dict().items()}
         tensors |= {f"denoiser.{k}": t.half() for k, t in self.denoiser.state_dict().items()}
+        if self.weak:
+            tensors |= {f"weak.{k}": t.half() for k, t in self.weak.state_dict().items()}
         meta = {"recipe": asdict(self.recipe), "class_names": self.class_names,
                 "image_size": self.image_size, "measured": measured or {}}
         if self.text_encoder is not None:
@@ -160,11 +170,14 @@ class LatentDiffusion:
         if recipe.text:
             text = parts["text."] = TextTransformer(recipe.text.clip.text)
             tokenizer = Tokenizer([tuple(m) for m in meta["merges"]])
+        if recipe.weak_steps:
+            parts["weak."] = build(weaker(recipe))[1]
         for name, module in parts.items():
             own = {k.removeprefix(name): t.float() for k, t in tensors.items() if k.startswith(name)}
             module.load_state_dict(own)
             module.to(device, dtype)
-        return cls(recipe, vae, denoiser, meta["class_names"], meta["image_size"], text, tokenizer, dtype)
+        return cls(recipe, vae, denoiser, meta["class_names"], meta["image_size"], text, tokenizer, dtype,
+                   parts.get("weak."))
 
 
 def padded(size: int, recipe: Recipe) -> int:
@@ -185,8 +198,21 @@ def with_captions(recipe: Recipe, images: ImageSet) -> Recipe:
     tokens = {"num_classes": 0, "context_dim": towers.text.dim}
     if isinstance(recipe.network, DiTConfig):
         tokens["cross_attention"] = True
-    return replace(recipe, network=replace(recipe.network, **tokens), alignment_weight=0.0,
+    return replace(recipe, network=replace(recipe.network, **tokens), alignment_weight=0.0, weak_steps=0,
                    text=replace(text, clip=towers, training=training))
+
+
+def weaker(recipe: Recipe) -> Recipe:
+    """Of the lesser denoiser: half the width, three quarters of the depth, `weak_steps`, no alignment.
+
+    It makes the mistakes of the better one, but larger (Karras et al. 2024, section 3, arXiv:2406.02507).
+    """
+    c = recipe.network
+    if not isinstance(c, DiTConfig):
+        raise MinildmError("only a DiT has a lesser one here", type(c).__name__, "set weak_steps=0")
+    network = replace(c, dim=c.dim // 2, heads=max(1, c.heads // 2), depth=max(1, 3 * c.depth // 4))
+    training = replace(recipe.training, steps=recipe.weak_steps)
+    return replace(recipe, network=network, training=training, alignment_weight=0.0, weak_steps=0)
 
 
 @torch.no_grad()
@@ -202,13 +228,13 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     recipe = for_data(recipe, data)
     vae, denoiser = (module.to(data.images.device) for module in build(recipe))
     images = pad_to(data.images, padded(data.images.shape[-1], recipe))
-    stage = {name: Path(run_dir) / name if run_dir else None for name in ("vae", "text", "denoiser")}
+    stage = {k: Path(run_dir) / k if run_dir else None for k in ("vae", "text", "denoiser", "weak")}
     vae_metrics = train_vae(vae, images, recipe, stage["vae"], bar)
     labels = data.labels
     if recipe.mirror:
         images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
     latents = encode_all(vae.eval(), images)
-    text = tokenizer = None
+    text = tokenizer = weak = None
     if recipe.text:
         both, tokenizer, _ = train_clip(recipe.text, *pairs_of(data), stage["text"], bar)
         text, recipe = both.text_model, replace(recipe, text=replace(recipe.text, clip=both.config))
@@ -216,8 +242,11 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     else:
         maps = seen(images) if recipe.alignment_weight else None
         metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar, maps)
+    if recipe.weak_steps:
+        weak = build(weaker(recipe))[1].to(data.images.device)
+        train_denoiser(weak, latents, labels, weaker(recipe), stage["weak"], bar)
     size = data.images.shape[-1]
-    pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, size, text, tokenizer)
+    pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, size, text, tokenizer, weak=weak)
     return pipe, vae_metrics, metrics
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from minildm import MinildmError, checkpoint, health
 from minildm.ema import EMA, copy, tensors_of, under
+from minildm.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TrainConfig:
     warmup: int = 50            # steps of linear warm-up, at most half of the run
     decay: str = "linear"       # linear | cosine (both to zero at the end) | none
     clip: float = 1.0           # largest norm of the gradient; 0 does not clip
+    muon: float = 0.0           # learning rate of `Muon` for kernels (4 axes), which then leave AdamW
     ema: float = 0.999
     seed: int = 0
     save_every: int = 0         # 0 saves at the end, and on Ctrl-C
@@ -44,9 +46,9 @@ class TrainConfig:
 
     def __post_init__(self):
         if not (self.steps >= 1 and self.batch_size >= 1 and 0 < self.lr < math.inf
-                and 0 <= self.ema < 1 and self.clip >= 0):
+                and 0 <= self.ema < 1 and self.clip >= 0 and self.muon >= 0):
             raise MinildmError("impossible numbers", self,
-                               "steps, batch_size >= 1; lr > 0; 0 <= ema < 1; clip >= 0")
+                               "steps, batch_size >= 1; lr > 0; 0 <= ema < 1; clip, muon >= 0")
         for name, words in {"decay": "linear cosine none", "precision": "auto float32 bf16"}.items():
             if getattr(self, name) not in words.split():
                 raise MinildmError(f"{name} {getattr(self, name)!r}", self, f"{name} is one of: {words}")
@@ -180,6 +182,16 @@ def read_metrics(run_dir) -> dict[str, list[float]]:
     return {name: [float(row[j]) for row in rows] for j, name in enumerate(names)}
 
 
+def optimizers_for(weights, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights, or `Muon` for those with four axes and AdamW for the others."""
+    kernels = [p for p in weights if config.muon and p.ndim == 4]
+    others = [p for p in weights if not (config.muon and p.ndim == 4)]
+    fused = weights[0].device.type in ("cpu", "cuda")
+    adam = [torch.optim.AdamW(others, config.lr, config.betas, weight_decay=config.weight_decay,
+                              fused=fused)] if others else []
+    return adam + ([Muon(kernels, config.muon)] if kernels else [])
+
+
 class _Run:
     """What a checkpoint holds: the model, its average, the optimizers' moments, the number of steps done."""
 
@@ -189,10 +201,9 @@ class _Run:
         parts = dict(model.items()) if isinstance(model, torch.nn.ModuleDict) else {"loss": model}
         self.weights = {name: [p for p in part.parameters() if p.requires_grad]
                         for name, part in parts.items()}
-        self.optimizers = {name: torch.optim.AdamW(
-            weights, betas=config.betas, weight_decay=config.weight_decay,
-            fused=weights[0].device.type in ("cpu", "cuda")) for name, weights in self.weights.items()}
-        self.moments = [(self.optimizers[name].state, p) for name in self.weights for p in self.weights[name]]
+        self.optimizers = {name: optimizers_for(weights, config) for name, weights in self.weights.items()}
+        self.moments = [(optimizer.state, p) for optimizers in self.optimizers.values()
+                        for optimizer in optimizers for p in optimizer.param_groups[0]["params"]]
 
     def step(self, loss_fn, batch, bf16: bool) -> Step:
         began, i, seed, device = time.perf_counter(), self.i + 1, self.config.seed, batch[0].device
@@ -223,9 +234,9 @@ class _Run:
                                "training stopped; the weights are as before this step",
                                f"lower lr (now {self.config.lr:g}), look for bad values in the data")
         lr = lr_at(self.config, i)
-        for name in moving:
-            self.optimizers[name].param_groups[0]["lr"] = lr
-            self.optimizers[name].step()
+        for optimizer in (optimizer for name in moving for optimizer in self.optimizers[name]):
+            optimizer.param_groups[0]["lr"] = lr * (optimizer.defaults["lr"] / self.config.lr)
+            optimizer.step()
         self.ema.update(i)
         self.i, self.whole = i, True
         return Step(i, losses, lr, norms, self.ema, time.perf_counter() - began)

@@ -16,6 +16,7 @@ from minildm.samplers import ddpm
 from minildm.schedules import shift
 from minildm.text import TextTransformer
 from minildm.tokenizer import Tokenizer
+from minildm.training import gains_from_bf16, read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,38 @@ def test_mirror_images_are_learned_as_well(monkeypatch):
     assert torch.equal(both[:64], plain) and torch.equal(twice, labels.repeat(2)) and len(both) == 128
     mirrored = pipe.vae.encode(data.images[:4].flip(-1).float() / 127.5 - 1).mean
     assert torch.allclose(both[64:68], pipe.vae.normalise(mirrored), atol=1e-4)
+
+
+def test_a_weaker_model_is_trained_kept_and_led_away_from(tmp_path):
+    smoke, data = RECIPES["smoke"], pictures()
+    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=2), weak_steps=3, weak_scale=3.0)
+    pipe, _, history = pipeline.train(recipe, data, tmp_path / "run", bar=False)
+    strong, weak = pipe.denoiser.network, pipe.weak.network
+    assert (weak.config.dim, weak.config.heads, weak.config.depth) == (16, 1, 1)
+    assert weak.config.num_classes == strong.config.num_classes == 3
+    assert len(history["loss"]) == 20 and len(read_metrics(tmp_path / "run" / "weak")["loss"]) == 3
+    for p in [*pipe.denoiser.parameters(), *pipe.weak.parameters()]:    # after few steps both predict zero
+        p.data += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+    drawn = pipe.generate([0, 1], 1, 2.0, seed=1)                       # one step, from pure noise to x0
+    labels, null, t = torch.tensor([0, 1]), torch.tensor([3, 3]), torch.tensor(1.0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16(pipe.device)):
+        x = pipe.noise(2, 1)
+        cond, un, lesser = pipe.denoiser(x, t, labels), pipe.denoiser(x, t, null), pipe.weak(x, t, labels)
+        guided = un + 2 * (cond - un)
+        wanted = pipe.decode(lesser + 3 * (guided - lesser))
+        assert (wanted - pipe.decode(guided)).abs().max() > 0.05
+    torch.testing.assert_close(drawn, wanted, atol=0.02, rtol=0)
+    pipe.save(tmp_path / "model")
+    again = LatentDiffusion.load(tmp_path / "model")
+    torch.testing.assert_close(again.generate([0, 1], 1, 2.0, seed=1), drawn, atol=0.05, rtol=0)
+    assert again.weak.network.config == weak.config and LatentDiffusion.load("mnist").weak is None
+
+
+def test_a_weaker_model_is_a_dit_told_labels():
+    recipe = replace(RECIPES["smoke"], weak_steps=3)
+    assert with_captions(recipe, pictures()).weak_steps == 0 == recipes.variant(recipe, "unet").weak_steps
+    with pytest.raises(MinildmError, match="weak_steps=0"):
+        pipeline.weaker(replace(RECIPES["cpu"], weak_steps=3))
 
 
 def test_what_is_seen_in_a_picture_is_the_eyes_last_stage_of_unit_variance():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
 TIERS = ["layers schedules tokenizer checkpoint sources metrics",
-         "unet dit vae losses text ema scenes",
+         "unet dit vae losses text ema muon scenes",
          "denoiser samplers guidance editing control health",
          "data training evaluation plotting",
          "clip",
@@ -42,8 +42,8 @@ def test_sizes():
                      for folder in (PACKAGE, PACKAGE / "exercises"))
     assert {name: n for name, n in lines.items() if n > 300} == {}
     assert {name: n for name, n in checks.items() if n > 120} == {}
-    # the design has 31 and 5,000 for a part of the course; published weights and alignment came to it
-    assert len(lines) <= 32 and sum(lines.values()) <= 5600, (len(lines), sum(lines.values()))
+    # the design has 31 and 5,000 for a part of the course; published weights, alignment and Muon came to it
+    assert len(lines) <= 32 and sum(lines.values()) <= 5700, (len(lines), sum(lines.values()))
 
 
 def test_every_form_of_import_is_seen():

@@ -1,0 +1,77 @@
+"""Muon: an orthogonal step, kernels of a set norm, beside AdamW for all else; resumed as if never stopped."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_training import CONFIG, final, same, state
+from torch import nn
+
+from minildm.muon import Muon, orthogonal
+from minildm.training import fit, generator_for, train
+
+
+@pytest.mark.parametrize("shape", [(8, 27), (27, 8), (16, 16)])
+def test_orthogonal_keeps_singular_vectors_and_evens_values(shape):
+    matrix = torch.randn(shape, generator=generator_for(0), dtype=torch.float64)
+    u, values, vt = torch.linalg.svd(matrix, full_matrices=False)
+    ours = u.T @ orthogonal(1e-3 * matrix) @ vt.T                       # whatever its scale
+    torch.testing.assert_close(ours, ours.diag().diag(), atol=1e-6, rtol=0)
+    evened = ours.diag()[values > values.max() / 100]
+    assert evened.min() > 0.65 and evened.max() < 1.25
+
+
+def test_a_step_against_its_formula():
+    kernel = nn.Parameter(torch.randn(4, 3, 3, 3, generator=generator_for(0)))
+    optimizer, by_hand, average = Muon([kernel], lr=0.1, momentum=0.5), kernel.detach().clone(), 0
+    for i in range(3):
+        kernel.grad = torch.randn(kernel.shape, generator=generator_for(1, i))
+        average = 0.5 * average + kernel.grad
+        by_hand = 2 * by_hand / by_hand.norm()                          # sqrt(4 filters)
+        by_hand -= 0.1 * orthogonal((kernel.grad + 0.5 * average).reshape(4, 27)).reshape(by_hand.shape)
+        optimizer.step()
+        torch.testing.assert_close(kernel.detach(), by_hand)
+    kernel.grad = None
+    optimizer.step()
+    torch.testing.assert_close(kernel.detach(), by_hand)                # nothing said, nothing moved
+
+
+def network():
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.Flatten(), nn.Linear(16, 2))
+
+
+DATA = torch.randn(20, 1, 4, 4, generator=generator_for(0, "pictures")), torch.arange(20) % 2
+BOTH = replace(CONFIG, muon=0.1)
+
+
+def loss_of(model):
+    return lambda x, y, generator: {"loss": F.cross_entropy(model(x), y)}
+
+
+def test_it_moves_kernels_and_adamw_the_rest():
+    moved = {}
+    for name, config in ("both", BOTH), ("neither's rate", replace(BOTH, muon=0.2)), ("adamw", CONFIG):
+        model = network()
+        next(train(model, loss_of(model), DATA, config, bar=False))
+        moved[name] = state(model)
+    both, faster, adamw = moved.values()
+    kernel = network()[0].weight.detach()
+    kernel = 2 * kernel / kernel.norm()
+    step, twice = both["0.weight"] - kernel, faster["0.weight"] - kernel
+    assert step.norm() == pytest.approx(2 * 0.1 / 3, rel=0.2)           # of rate 0.1, a third of the warm-up
+    torch.testing.assert_close(twice, 2 * step)
+    assert all(torch.equal(both[k], adamw[k]) for k in both if k != "0.weight")
+
+
+def test_resumed_is_uninterrupted(tmp_path):
+    fit(model := network(), loss_of(model), DATA, BOTH, tmp_path / "whole", bar=False)
+    for stop in 5, None:
+        model = network()
+        for step in train(model, loss_of(model), DATA, BOTH, tmp_path / "parts", bar=False):
+            if step.i == stop:
+                break
+    assert same(final(tmp_path / "whole"), final(tmp_path / "parts"))
+    assert "optimizer.5.momentum" in final(tmp_path / "parts")          # the kernel's, after AdamW's five

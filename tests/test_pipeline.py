@@ -116,15 +116,18 @@ def test_a_weaker_model_is_trained_kept_and_led_away_from(tmp_path):
     assert weak.config.num_classes == strong.config.num_classes == 3
     assert len(history["loss"]) == 20 and len(read_metrics(tmp_path / "run" / "weak")["loss"]) == 3
     for p in [*pipe.denoiser.parameters(), *pipe.weak.parameters()]:    # after few steps both predict zero
-        p.data += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+        p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+    weak.class_embedding.weight.data *= 20                              # it hears labels well
     drawn = pipe.generate([0, 1], 1, 2.0, seed=1)                       # one step, from pure noise to x0
     labels, null, t = torch.tensor([0, 1]), torch.tensor([3, 3]), torch.tensor(1.0)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16(pipe.device)):
         x = pipe.noise(2, 1)
-        cond, un, lesser = pipe.denoiser(x, t, labels), pipe.denoiser(x, t, null), pipe.weak(x, t, labels)
+        (cond, un), (lesser, least) = ([f(x, t, of) for of in (labels, null)]
+                                       for f in (pipe.denoiser, pipe.weak))
         guided = un + 2 * (cond - un)
         wanted = pipe.decode(lesser + 3 * (guided - lesser))
-        assert (wanted - pipe.decode(guided)).abs().max() > 0.05
+        for other in guided, least + 3 * (guided - least):
+            assert (wanted - pipe.decode(other)).abs().max() > 0.05
     torch.testing.assert_close(drawn, wanted, atol=0.02, rtol=0)
     pipe.save(tmp_path / "model")
     again = LatentDiffusion.load(tmp_path / "model")

@@ -27,10 +27,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix):
-    """(n, m) -> the matrix of its singular vectors, its singular values all brought to 0.7 to 1.2.
+    """(n, m) -> the matrix of its singular vectors, its singular values brought to about 0.7 to 1.2.
 
-    By matrix products alone: five times a quintic, which maps [0, 1] there and is applied to every singular
-    value at once, x <- a x + b x x' x + c x x' x x' x.
+    By matrix products alone: five times a quintic, which is applied to every singular value at once and moves
+    it there unless it is tiny beside the others, x <- a x + b x x' x + c x x' x x' x.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.T if len(matrix) > matrix.shape[1] else matrix

@@ -53,7 +53,7 @@ def loss_of(model):
 
 def test_it_moves_kernels_and_adamw_the_rest():
     moved = {}
-    for name, config in ("both", BOTH), ("neither's rate", replace(BOTH, muon=0.2)), ("adamw", CONFIG):
+    for name, config in ("both", BOTH), ("twice the rate", replace(BOTH, muon=0.2)), ("adamw", CONFIG):
         model = network()
         next(train(model, loss_of(model), DATA, config, bar=False))
         moved[name] = state(model)

@@ -18,7 +18,7 @@ from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.dit import DiTConfig
 from minildm.evaluation import in_batches
-from minildm.guidance import autoguidance, cfg
+from minildm.guidance import autoguidance, cfg, interval
 from minildm.health import check_spread
 from minildm.pretrained import load_pipeline
 from minildm.recipes import ZOO, Recipe, build, encode_all, eyes, for_data, train_denoiser, train_vae
@@ -115,7 +115,8 @@ class LatentDiffusion:
         """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1].
 
         By default 250 at once, or fewer of large latents, whose positions all look at each other. The
-        guidance scale is that of the labels or prompts; a weak model's is the recipe's.
+        guidance scale is that of the labels or prompts; until when they guide, and a weak model's scale, are
+        the recipe's.
         """
         context, null = self.conditions(wanted, negative)
         ts = self.times(num_inference_steps, sampler)
@@ -127,7 +128,8 @@ class LatentDiffusion:
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                denoise = cfg(self.denoiser, context[part], null[part], scale)
+                plain, guided = (cfg(self.denoiser, context[part], null[part], w) for w in (1, scale))
+                denoise = interval(guided, plain, 0, self.recipe.guidance_high)
                 if self.weak:
                     lesser = functools.partial(self.weak, context=context[part])
                     denoise = autoguidance(denoise, lesser, self.recipe.weak_scale)

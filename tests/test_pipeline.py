@@ -135,6 +135,19 @@ def test_a_weaker_model_is_trained_kept_and_led_away_from(tmp_path):
     assert again.weak.network.config == weak.config and LatentDiffusion.load("mnist").weak is None
 
 
+def test_labels_guide_up_to_their_time_only(pipe, monkeypatch):
+    def asked(high):
+        calls = []
+        monkeypatch.setattr(pipeline, "cfg", lambda denoiser, context, null, scale: (
+            lambda x, t: calls.append((round(float(t), 2), scale)) or torch.zeros_like(x)))
+        monkeypatch.setattr(pipe, "recipe", replace(pipe.recipe, guidance_high=high))
+        pipe.generate([0], 4, 3.0)
+        return calls
+
+    assert asked(1.0) == [(1.0, 3.0), (0.75, 3.0), (0.5, 3.0), (0.25, 3.0)]
+    assert asked(0.5) == [(1.0, 1), (0.75, 1), (0.5, 3.0), (0.25, 3.0)]
+
+
 def test_a_weaker_model_is_a_dit_told_labels():
     recipe = replace(RECIPES["smoke"], weak_steps=3)
     assert with_captions(recipe, pictures()).weak_steps == 0 == recipes.variant(recipe, "unet").weak_steps

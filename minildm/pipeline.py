@@ -128,7 +128,8 @@ class LatentDiffusion:
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                plain, guided = (cfg(self.denoiser, context[part], null[part], w) for w in (1, scale))
+                plain = functools.partial(self.denoiser, context=context[part])
+                guided = cfg(self.denoiser, context[part], null[part], scale)
                 denoise = interval(guided, plain, 0, self.recipe.guidance_high)
                 if self.weak:
                     lesser = functools.partial(self.weak, context=context[part])

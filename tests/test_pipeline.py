@@ -10,6 +10,7 @@ from minildm import MinildmError, checkpoint, data, pipeline, recipes
 from minildm.clip import wordings
 from minildm.demo import recipe_for
 from minildm.denoiser import Denoiser
+from minildm.guidance import cfg
 from minildm.pipeline import LatentDiffusion, padded, with_captions
 from minildm.recipes import RECIPES, Recipe, build, for_data
 from minildm.samplers import ddpm
@@ -136,16 +137,20 @@ def test_a_weaker_model_is_trained_kept_and_led_away_from(tmp_path):
 
 
 def test_labels_guide_up_to_their_time_only(pipe, monkeypatch):
-    def asked(high):
-        calls = []
-        monkeypatch.setattr(pipeline, "cfg", lambda denoiser, context, null, scale: (
-            lambda x, t: calls.append((round(float(t), 2), scale)) or torch.zeros_like(x)))
-        monkeypatch.setattr(pipe, "recipe", replace(pipe.recipe, guidance_high=high))
-        pipe.generate([0], 4, 3.0)
-        return calls
+    def guided_at(high):
+        times = []
 
-    assert asked(1.0) == [(1.0, 3.0), (0.75, 3.0), (0.5, 3.0), (0.25, 3.0)]
-    assert asked(0.5) == [(1.0, 1), (0.75, 1), (0.5, 3.0), (0.25, 3.0)]
+        def look(*given):
+            return lambda x, t: times.append(float(t)) or cfg(*given)(x, t)
+
+        monkeypatch.setattr(pipeline, "cfg", look)
+        monkeypatch.setattr(pipe, "recipe", replace(pipe.recipe, guidance_high=high))
+        return pipe.generate([0], 4, 3.0), times
+
+    (always, all_times), (late, late_times), (never, none) = map(guided_at, (1.0, 0.5, 0.0))
+    assert all_times == [1.0, 0.75, 0.5, 0.25] and late_times == [0.5, 0.25] and none == []
+    assert torch.equal(never, pipe.generate([0], 4, 1.0))
+    assert not torch.allclose(late, always, atol=1e-3) and not torch.allclose(late, never, atol=1e-3)
 
 
 def test_a_weaker_model_is_a_dit_told_labels():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from minildm import MinildmError, budget, data, pipeline, plotting, recipes, training
+from minildm import MinildmError, budget, data, pipeline, plotting, recipes
 from minildm.evaluation import format_scores, psnr, score
 from minildm.recipes import Recipe
 
@@ -132,8 +132,6 @@ def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str, wor
     pipe, vae_metrics, metrics = pipeline.train(recipe, real, out)
     pipe.save(out / "model")                # measured below, kept whatever happens there
     seconds |= {"vae": sum(vae_metrics["seconds"]), "denoiser": sum(metrics["seconds"])}
-    if pipe.weak:
-        seconds["weak denoiser"] = sum(training.read_metrics(out / "weak")["seconds"])
 
     classes, clock = len(real.class_names), time.perf_counter()
     labels = (torch.arange(num) % classes).to(real.images.device)

@@ -136,6 +136,29 @@ def in_batches(function, images):
     return torch.cat([function(to_unit(batch, "in_batches")) for batch in images.split(500)])
 
 
+@torch.no_grad()
+def components(classifier: Classifier, images, channels: int, side: int):
+    """What its last stage says of uint8 images (N, C, H, W), laid out to stand beside latents of this side.
+
+    A denoiser that must draw what a picture shows, and not its latent alone, learns sooner to draw it
+    (Kouzelis et al. 2025, arXiv:2504.16064). A place of the map covers r x r of the latent's, so it has r^2
+    numbers a channel: its principal components, each of unit variance -> (N, channels, side, side).
+    """
+    def look(batch):
+        return classifier.maps(batch)[-1].movedim(1, 3)                                   # (B, h, w, c)
+
+    some = in_batches(look, images[::max(1, len(images) // 10_000)])    # a set may be sorted by class
+    places, r = some.flatten(0, 2), side // some.shape[1]
+    n = channels * r**2
+    if side % some.shape[1] or n > places.shape[1]:
+        raise MinildmError(f"{channels} channels at {side} x {side} of a map {tuple(some.shape[1:])}",
+                           "components", f"take fewer, or sides that are multiples of {some.shape[1]}")
+    mean, std = places.mean(0), places.std(0) + 1e-6
+    values, vectors = torch.linalg.eigh(((places - mean) / std).T.cov())                  # rising
+    basis = vectors[:, -n:] / values[-n:].sqrt() / std[:, None]                           # (c, n)
+    return in_batches(lambda batch: F.pixel_shuffle(((look(batch) - mean) @ basis).movedim(3, 1), r), images)
+
+
 def score(images, labels, reference, classifier: Classifier, seed: int = 0) -> dict:
     """Judge uint8 images (N, C, H, W) and the labels (N,) they were drawn for against an `ImageSet`.
 

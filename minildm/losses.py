@@ -1,4 +1,4 @@
-"""Losses besides the plain ones: what makes copies sharp, and what tells a denoiser what it is drawing.
+"""Losses besides the plain ones: what makes copies sharp.
 
 Of all pictures that a latent may stand for, a pixel loss wants the average: a blur. So, as in VQGAN (Esser et
 al. 2021, arXiv:2012.09841, eq. 5-7), and with every term a mean over values, positions or patches,
@@ -7,10 +7,8 @@ al. 2021, arXiv:2012.09841, eq. 5-7), and with every term a mean over values, po
 
 The features are any function's, images (B, C, H, W) in [-1, 1] -> a list of maps (B, c, h, w), one a stage:
 `Classifier.maps` or `vgg_maps`. Nothing here holds an optimizer: `training` gives each part its own.
-A denoiser learns sooner what pictures show if, halfway up, it must say what such features are: `Alignment`.
 """
 
-import math
 from itertools import pairwise
 
 import torch
@@ -127,33 +125,3 @@ def sharp_losses(vae, critic, maps, weights, images, generator=None, step: int =
     return {"loss": loss + weights.adversarial_weight * balance * adversarial, **terms,
             "critic": hinge_critic(real, fake), "adversarial": adversarial, "lambda": balance,
             "real": (real > 0).float().mean(), "fake": (fake < 0).float().mean()}
-
-
-class Alignment(nn.Module):
-    """How far a DiT's tokens, halfway up, are from a classifier's map of the clean picture: 1 - their cosine.
-
-    Two layers stand between, trained with it and then thrown away (Yu et al. 2024, eq. 8, arXiv:2410.06940).
-    Ask after a forward pass of the network: maps (B, channels, h, w), no larger than its grid -> a scalar.
-    """
-
-    def __init__(self, network, channels: int):
-        super().__init__()
-        if not hasattr(network, "transformer_blocks"):
-            raise MinildmError(f"a {type(network).__name__} has no tokens halfway up", "Alignment",
-                               "use a DiT, or alignment_weight=0")
-        dim, blocks = network.config.dim, network.transformer_blocks
-        self.layers = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, channels))
-        self.tokens = None
-        self.hook = blocks[(len(blocks) - 1) // 2].register_forward_hook(self.look)
-
-    def look(self, block, inputs, tokens):
-        self.tokens = tokens                                                              # (B, L, D)
-
-    def forward(self, maps):
-        side = math.isqrt(self.tokens.shape[1])                             # pictures are square, here
-        tokens = self.tokens
-        if maps.shape[2] < side:
-            grid = F.adaptive_avg_pool2d(tokens.mT.unflatten(2, (side, side)), maps.shape[2:])
-            tokens = grid.flatten(2).mT
-        said = self.layers(tokens).float()                                                # (B, h w, channels)
-        return 1 - F.cosine_similarity(said, maps.float().flatten(2).mT, dim=2).mean()

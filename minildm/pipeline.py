@@ -17,8 +17,8 @@ from minildm.clip import pairs_of, tokenize, train_clip, wordings
 from minildm.data import ImageSet, crop_to, pad_to
 from minildm.denoiser import Denoiser
 from minildm.dit import DiTConfig
-from minildm.evaluation import in_batches
-from minildm.guidance import autoguidance, cfg, interval
+from minildm.evaluation import components
+from minildm.guidance import autoguidance, cfg
 from minildm.health import check_spread
 from minildm.pretrained import load_pipeline
 from minildm.recipes import ZOO, Recipe, build, encode_all, eyes, for_data, train_denoiser, train_vae
@@ -56,9 +56,9 @@ class LatentDiffusion:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(c, h, w) of one latent."""
+        """(c, h, w) of what is drawn: a latent, and the recipe's features beside it."""
         side = padded(self.image_size, self.recipe) // self.vae.config.factor
-        return self.vae.config.latent_channels, side, side
+        return self.vae.config.latent_channels + self.recipe.features, side, side
 
     def noise(self, n: int, seed: int = 0, first: int = 0):
         """Starting noise of pictures first .. first + n - 1 of a seed, (n, c, h, w)."""
@@ -67,7 +67,11 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def decode(self, latents):
-        """Normalised latents -> images (B, C, size, size) in [-1, 1], so many at once as fit in memory."""
+        """Normalised latents -> images (B, C, size, size) in [-1, 1], so many at once as fit in memory.
+
+        Features beside the latents, which a denoiser may draw, are left aside.
+        """
+        latents = latents[:, :self.vae.config.latent_channels]
         parts = self.vae.denormalise(latents).split(max(1, PIXELS // self.image_size**2))
         images = torch.cat([self.vae.decode(z).float().clamp(-1, 1) for z in parts])
         return crop_to(images, self.image_size)
@@ -115,8 +119,7 @@ class LatentDiffusion:
         """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1].
 
         By default 250 at once, or fewer of large latents, whose positions all look at each other. The
-        guidance scale is that of the labels or prompts; until when they guide, and a weak model's scale, are
-        the recipe's.
+        guidance scale is that of the labels or prompts; a weak model's is the recipe's.
         """
         context, null = self.conditions(wanted, negative)
         ts = self.times(num_inference_steps, sampler)
@@ -128,9 +131,7 @@ class LatentDiffusion:
             for first in range(0, len(context), batch_size):
                 part = slice(first, first + batch_size)
                 noise = self.noise(len(context[part]), seed, first)
-                plain = functools.partial(self.denoiser, context=context[part])
-                guided = cfg(self.denoiser, context[part], null[part], scale)
-                denoise = interval(guided, plain, 0, self.recipe.guidance_high)
+                denoise = cfg(self.denoiser, context[part], null[part], scale)
                 if self.weak:
                     lesser = functools.partial(self.weak, context=context[part])
                     denoise = autoguidance(denoise, lesser, self.recipe.weak_scale)
@@ -173,8 +174,8 @@ class LatentDiffusion:
         if recipe.text:
             text = parts["text."] = TextTransformer(recipe.text.clip.text)
             tokenizer = Tokenizer([tuple(m) for m in meta["merges"]])
-        if recipe.weak_steps:
-            parts["weak."] = build(weaker(recipe))[1]
+        if recipe.weak_step:
+            parts["weak."] = build(recipe)[1]
         for name, module in parts.items():
             own = {k.removeprefix(name): t.float() for k, t in tensors.items() if k.startswith(name)}
             module.load_state_dict(own)
@@ -201,29 +202,8 @@ def with_captions(recipe: Recipe, images: ImageSet) -> Recipe:
     tokens = {"num_classes": 0, "context_dim": towers.text.dim}
     if isinstance(recipe.network, DiTConfig):
         tokens["cross_attention"] = True
-    return replace(recipe, network=replace(recipe.network, **tokens), alignment_weight=0.0, weak_steps=0,
+    return replace(recipe, network=replace(recipe.network, **tokens),
                    text=replace(text, clip=towers, training=training))
-
-
-def weaker(recipe: Recipe) -> Recipe:
-    """Of the lesser denoiser: half the width, three quarters of the depth, `weak_steps`, no alignment.
-
-    It makes the mistakes of the better one, but larger (Karras et al. 2024, section 3, arXiv:2406.02507).
-    """
-    c = recipe.network
-    if not isinstance(c, DiTConfig):
-        raise MinildmError("only a DiT has a lesser one here", type(c).__name__, "set weak_steps=0")
-    network = replace(c, dim=c.dim // 2, heads=max(1, c.heads // 2), depth=max(1, 3 * c.depth // 4))
-    training = replace(recipe.training, steps=recipe.weak_steps)
-    return replace(recipe, network=network, training=training, alignment_weight=0.0, weak_steps=0)
-
-
-@torch.no_grad()
-def seen(images):
-    """What the eyes' last stage says of uint8 images, (N, c, h, w) in bf16, each channel of unit variance."""
-    model = eyes(images)
-    maps = in_batches(lambda batch: model.maps(batch)[-1], images)
-    return maps.sub_(maps.mean((0, 2, 3), True)).div_(maps.std((0, 2, 3), keepdim=True) + 1e-6).bfloat16()
 
 
 def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
@@ -231,30 +211,32 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
     recipe = for_data(recipe, data)
     vae, denoiser = (module.to(data.images.device) for module in build(recipe))
     images = pad_to(data.images, padded(data.images.shape[-1], recipe))
-    stage = {k: Path(run_dir) / k if run_dir else None for k in ("vae", "text", "denoiser", "weak")}
+    stage = {k: Path(run_dir) / k if run_dir else None for k in ("vae", "text", "denoiser")}
     vae_metrics = train_vae(vae, images, recipe, stage["vae"], bar)
     labels = data.labels
     if recipe.mirror:
         images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
     latents = encode_all(vae.eval(), images)
-    text = tokenizer = weak = None
+    if recipe.features:
+        more = components(eyes(images), images, recipe.features, latents[0].shape[-1])
+        latents = [torch.cat(pair, 1) for pair in zip(latents, (more, torch.zeros_like(more)), strict=True)]
+    weak = build(recipe)[1].to(data.images.device) if recipe.weak_step else None
+    text = tokenizer = None
     if recipe.text:
         both, tokenizer, _ = train_clip(recipe.text, *pairs_of(data), stage["text"], bar)
         text, recipe = both.text_model, replace(recipe, text=replace(recipe.text, clip=both.config))
-        metrics = train_on_captions(denoiser, text, tokenizer, latents, data, recipe, stage["denoiser"], bar)
+        metrics = train_on_captions(denoiser, text, tokenizer, latents, data, recipe, stage["denoiser"], bar,
+                                    weak)
     else:
-        maps = seen(images) if recipe.alignment_weight else None
-        metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar, maps)
-    if recipe.weak_steps:
-        weak = build(weaker(recipe))[1].to(data.images.device)
-        train_denoiser(weak, latents, labels, weaker(recipe), stage["weak"], bar)
+        metrics = train_denoiser(denoiser, latents, labels, recipe, stage["denoiser"], bar, weak)
     size = data.images.shape[-1]
     pipe = LatentDiffusion(recipe, vae, denoiser, data.class_names, size, text, tokenizer, weak=weak)
     return pipe, vae_metrics, metrics
 
 
 def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Tokenizer, latents,
-                      data: ImageSet, recipe: Recipe, run_dir=None, bar: bool = True) -> dict:
+                      data: ImageSet, recipe: Recipe, run_dir=None, bar: bool = True,
+                      weak: Denoiser | None = None) -> dict:
     """Train on the latents of `encode_all` and the states of captions' tokens. Returns the metrics.
 
     The text tower stays as it is, as Stable Diffusion's does. Each picture has some wordings, one of which is
@@ -283,4 +265,5 @@ def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Toke
         return denoiser.loss(mean + std * noise, states, generator, drop=0)
 
     identity = {**recipes.identity_of(recipe), "text": asdict(text.config)}
-    return fit(denoiser, loss, (*latents, meanings), recipe.training, run_dir, bar, identity)
+    return fit(denoiser, loss, (*latents, meanings), recipe.training, run_dir, bar, identity,
+               early=weak and (recipe.weak_step, weak))

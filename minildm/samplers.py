@@ -84,7 +84,7 @@ def heun(denoise: Callable, schedule: Schedule, noise, ts):
         a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         eps = (x - a_t * x0) / sd_t
         end = x + (a_s - a_t) * x0 + (sd_s - sd_t) * eps                   # Euler's
-        if sd_s > 0:
+        if s > 0:
             x0_end = denoise(end, s)
             eps_end = (end - a_s * x0_end) / sd_s
             end = x + (a_s - a_t) * (x0 + x0_end) / 2 + (sd_s - sd_t) * (eps + eps_end) / 2
@@ -98,7 +98,7 @@ def dpmpp_2m(denoise: Callable, schedule: Schedule, noise, ts, eta: float = 0.0,
     lambda = log(alpha / sigma), arXiv:2211.01095. Second order for one call a step; the first step, and one
     that ends at the data, are DDIM's. eta 1 is `dpmpp_2m_sde`.
     """
-    x, before, lam = noise, None, log_snr(schedule, ts) / 2
+    x, before, lam = noise, None, [log_snr(schedule, t) / 2 for t in ts]
     for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
         x0 = ahead = denoise(x, t)
         a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)

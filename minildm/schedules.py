@@ -45,6 +45,18 @@ cosine = Schedule(alpha=lambda t: torch.cos(t * (math.pi / 2)), sigma=lambda t: 
 flow = Schedule(alpha=lambda t: 1 - t, sigma=lambda t: t)              # Liu et al. 2022; Lipman et al. 2022
 
 
+def ahead(schedule: Schedule, lead) -> Schedule:
+    """Each channel of x (B, C, H, W) on a time of its own, `shift(t, 1 / lead)`, lead (C,).
+
+    On `flow` its sigma / alpha is `lead` times smaller: what leads is seen through less noise, and the others
+    can go by it (Pan et al. 2025, arXiv:2512.04926). t is a number or (B, 1, 1, 1), as of `expand`.
+    """
+    def own(t):
+        return shift(t, 1 / lead.to(t)[:, None, None])
+
+    return Schedule(alpha=lambda t: schedule.alpha(own(t)), sigma=lambda t: schedule.sigma(own(t)))
+
+
 def expand(t, x):
     """t, a number or (B,), shaped to multiply x (B, ...): (B, 1, 1, 1) for images."""
     t = torch.as_tensor(t, dtype=torch.float32, device=x.device)

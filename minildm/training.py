@@ -104,7 +104,6 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
     """Train with AdamW, yielding a `Step` after each step; `bar=False` prints nothing.
 
     A run whose numbers leave the bands of healthy ones (`health`) is told so, once a band.
-
     `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are logged. If it
     has an argument `step`, it also gets i. A batch is each tensor of `data` at this step's indices.
     A ModuleDict is a model of parts: each moves by the gradient of the loss of its own name alone, all at
@@ -167,11 +166,22 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
             raise
 
 
-def fit(model, loss_fn, data, config, run_dir=None, bar=True, identity=None) -> dict[str, list[float]]:
-    """Exhaust `train`, leave the *averaged* weights in the model, return the metrics, a list each."""
-    steps = list(train(model, loss_fn, data, config, run_dir, bar, identity))
-    finished = None if steps else checkpoint.load(checkpoint.latest(run_dir))[0]       # in an earlier session
-    copy(steps[-1].ema.averages if steps else under(finished, "ema."), tensors_of(model))
+def fit(model, loss_fn, data, config, run_dir=None, bar=True, identity=None, early=None) -> dict[str, list]:
+    """Exhaust `train`, leave the *averaged* weights in the model, return the metrics, a list each.
+
+    `early`, (step, another model of its form): the average after that step goes there.
+    """
+    steps, (at, other) = [], early or (0, None)
+    for step in train(model, loss_fn, data, config, run_dir, bar, identity):
+        steps.append(step)
+        if step.i == at:
+            step.ema.copy_to(other)
+            if run_dir:
+                checkpoint.save(Path(run_dir) / "early", other.state_dict(), {})
+    if at and (not steps or steps[0].i > at):       # in an earlier session
+        copy(checkpoint.load(Path(run_dir) / "early")[0], tensors_of(other))
+    ended = steps[-1].ema.averages if steps else under(checkpoint.load(checkpoint.latest(run_dir))[0], "ema.")
+    copy(ended, tensors_of(model))
     return read_metrics(run_dir) if run_dir else {k: [s.row()[k] for s in steps] for k in steps[0].row()}
 
 

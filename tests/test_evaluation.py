@@ -13,10 +13,12 @@ from minildm.evaluation import (
     Classifier,
     ClassifierConfig,
     augment,
+    components,
     format_scores,
     in_batches,
     label_accuracy,
     score,
+    to_unit,
 )
 from minildm.recipes import load_classifier
 
@@ -270,3 +272,26 @@ def test_the_zoos_mnist_classifier_reaches_its_bar():
     assert 0.5 < score(images, labels, rest, model)["fd_ratio"] < 2
     blurred = F.avg_pool2d(images.float(), 3, stride=1, padding=1).byte()
     assert score(blurred, labels, rest, model)["fd_ratio"] > 2
+
+
+def test_components_of_a_classifiers_map():
+    """Uncorrelated, of unit variance, the most telling ones; each in the square of its place."""
+    model = Classifier(ClassifierConfig(3, 10, width=8, pool=True)).eval()
+    images = torch.randint(0, 256, (60, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    images[:20] //= 4                                                   # places differ much, and pictures
+    images[20:40, :, :16] //= 8
+    found = components(model, images, 2, 8)
+    assert found.shape == (60, 2, 8, 8)
+    with torch.no_grad():
+        maps = model.maps(to_unit(images, "test"))[-1]                          # (60, 32, 4, 4)
+    places = maps.permute(0, 2, 3, 1).reshape(-1, 32)
+    numbers = found.reshape(60, 2, 4, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 8)    # of each place
+    torch.testing.assert_close(numbers.T.cov(), torch.eye(8), atol=1e-2, rtol=0)
+    assert numbers.mean(0).abs().max() < 1e-2
+    standard = (places - places.mean(0)) / (places.std(0) + 1e-6)
+    explained = (numbers.T @ standard / (len(places) - 1)).square().sum()                  # of the variance
+    best = torch.linalg.svdvals(standard)[:8].square().sum() / (len(places) - 1)
+    torch.testing.assert_close(explained, best, rtol=1e-3, atol=0)
+    for channels, side in (9, 8), (1, 6):
+        with pytest.raises(MinildmError, match="multiples of 4"):
+            components(model, images, channels, side)

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 
 from minildm import MinildmError
-from minildm.dit import DiT, DiTConfig
 from minildm.evaluation import Classifier, ClassifierConfig
 from minildm.losses import (
-    Alignment,
     PatchDiscriminator,
     adaptive_weight,
     hinge_critic,
@@ -221,25 +219,3 @@ def test_a_critic_learns_to_tell_blur_from_sharp():
 
     losses = [step.losses["loss"] for step in train(critic, loss, (sharp, blurred), config, bar=False)]
     assert losses[0] > 0.8 and losses[-1] < 0.3
-
-
-@pytest.mark.parametrize("patch", [1, 2])       # 8 x 8 tokens, which are pooled, and 4 x 4
-def test_alignment_is_one_minus_the_cosine_halfway_up(patch):
-    network = fresh(DiT, DiTConfig(4, 4, dim=16, depth=4, heads=2, patch=patch, num_classes=0))
-    align = fresh(Alignment, network, 6)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(1)
-        for p in network.parameters():          # a fresh one's gates are closed
-            nn.init.normal_(p, std=0.1)
-    kept, maps = [], randn(2, 6, 4, 4, seed=1)
-    network.transformer_blocks[1].register_forward_hook(lambda block, x, tokens: kept.append(tokens))
-    network(randn(2, 4, 8, 8), 0.5)
-    found = align(maps.bfloat16())
-    tokens, side = kept[0], 8 // patch
-    grid = tokens.reshape(2, 4, side // 4, 4, side // 4, 16).mean((2, 4)).reshape(2, 16, 16)
-    said, wanted = align.layers(grid), maps.bfloat16().float().permute(0, 2, 3, 1).reshape(2, 16, 6)
-    cosine = (said * wanted).sum(2) / (said.norm(dim=2) * wanted.norm(dim=2))
-    torch.testing.assert_close(found, 1 - cosine.mean())
-    found.backward()
-    moved = [block.ff.net[2].weight.grad is not None for block in network.transformer_blocks]
-    assert moved == [True, True, False, False] and align.layers[0].weight.grad.abs().sum() > 0

@@ -10,14 +10,14 @@ from minildm import MinildmError, checkpoint, data, pipeline, recipes
 from minildm.clip import wordings
 from minildm.demo import recipe_for
 from minildm.denoiser import Denoiser
-from minildm.guidance import cfg
+from minildm.evaluation import components
 from minildm.pipeline import LatentDiffusion, padded, with_captions
 from minildm.recipes import RECIPES, Recipe, build, for_data
 from minildm.samplers import ddpm
 from minildm.schedules import shift
 from minildm.text import TextTransformer
 from minildm.tokenizer import Tokenizer
-from minildm.training import gains_from_bf16, read_metrics
+from minildm.training import gains_from_bf16
 
 
 @pytest.fixture(scope="module")
@@ -90,35 +90,34 @@ def test_a_recipe_from_disk_builds_the_schedule_it_names(pipe, tmp_path):
 def test_mirror_images_are_learned_as_well(monkeypatch):
     seen = []
 
-    def look(denoiser, latents, labels, recipe, run_dir, bar, maps):
-        seen.append((latents[0], labels, maps))
+    def look(denoiser, latents, labels, recipe, run_dir, bar, weak):
+        seen.append((latents[0], labels))
         return {}
 
     monkeypatch.setattr(pipeline, "train_denoiser", look)
     data, smoke = pictures(channels=3), RECIPES["smoke"]
     quick = replace(smoke, vae_training=replace(smoke.vae_training, steps=1))
     for mirror in (False, True):
-        recipe = replace(quick, mirror=mirror, alignment_weight=0.5 * mirror)
+        recipe = replace(quick, mirror=mirror)
         pipe, *_ = pipeline.train(recipe, data, bar=False)
-    (plain, labels, nothing), (both, twice, maps) = seen
-    images = torch.cat([data.images, data.images.flip(-1)])
-    assert nothing is None and torch.equal(maps, pipeline.seen(images))
+    (plain, labels), (both, twice) = seen
     assert torch.equal(both[:64], plain) and torch.equal(twice, labels.repeat(2)) and len(both) == 128
     mirrored = pipe.vae.encode(data.images[:4].flip(-1).float() / 127.5 - 1).mean
     assert torch.allclose(both[64:68], pipe.vae.normalise(mirrored), atol=1e-4)
 
 
-def test_a_weaker_model_is_trained_kept_and_led_away_from(tmp_path):
+def test_a_lesser_model_is_an_early_average_that_is_kept_and_led_away_from(tmp_path):
     smoke, data = RECIPES["smoke"], pictures()
-    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=2), weak_steps=3, weak_scale=3.0)
-    pipe, _, history = pipeline.train(recipe, data, tmp_path / "run", bar=False)
-    strong, weak = pipe.denoiser.network, pipe.weak.network
-    assert (weak.config.dim, weak.config.heads, weak.config.depth) == (16, 1, 1)
-    assert weak.config.num_classes == strong.config.num_classes == 3
-    assert len(history["loss"]) == 20 and len(read_metrics(tmp_path / "run" / "weak")["loss"]) == 3
+    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=2), weak_step=3, weak_scale=3.0)
+    pipe, *_ = pipeline.train(recipe, data, tmp_path / "run", bar=False)
+    whole = replace(recipe, training=replace(recipe.training, warmup=1, decay="none"))
+    stopped = replace(whole, training=replace(whole.training, steps=3), weak_step=0)
+    kept, short = (pipeline.train(r, data, bar=False)[0] for r in (whole, stopped))
+    for a, b in zip(kept.weak.parameters(), short.denoiser.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
     for p in [*pipe.denoiser.parameters(), *pipe.weak.parameters()]:    # after few steps both predict zero
         p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
-    weak.class_embedding.weight.data *= 20                              # it hears labels well
+    pipe.weak.network.class_embedding.weight.data *= 20                 # it hears labels well
     drawn = pipe.generate([0, 1], 1, 2.0, seed=1)                       # one step, from pure noise to x0
     labels, null, t = torch.tensor([0, 1]), torch.tensor([3, 3]), torch.tensor(1.0)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16(pipe.device)):
@@ -133,44 +132,28 @@ def test_a_weaker_model_is_trained_kept_and_led_away_from(tmp_path):
     pipe.save(tmp_path / "model")
     again = LatentDiffusion.load(tmp_path / "model")
     torch.testing.assert_close(again.generate([0, 1], 1, 2.0, seed=1), drawn, atol=0.05, rtol=0)
-    assert again.weak.network.config == weak.config and LatentDiffusion.load("mnist").weak is None
+    assert LatentDiffusion.load("mnist").weak is None
 
 
-def test_labels_guide_up_to_their_time_only(pipe, monkeypatch):
-    def guided_at(high):
-        times = []
-
-        def look(*given):
-            return lambda x, t: times.append(float(t)) or cfg(*given)(x, t)
-
-        monkeypatch.setattr(pipeline, "cfg", look)
-        monkeypatch.setattr(pipe, "recipe", replace(pipe.recipe, guidance_high=high))
-        return pipe.generate([0], 4, 3.0), times
-
-    (always, all_times), (late, late_times), (never, none) = map(guided_at, (1.0, 0.5, 0.0))
-    assert all_times == [1.0, 0.75, 0.5, 0.25] and late_times == [0.5, 0.25] and none == []
-    assert torch.equal(never, pipe.generate([0], 4, 1.0))
-    assert not torch.allclose(late, always, atol=1e-3) and not torch.allclose(late, never, atol=1e-3)
-
-
-def test_a_weaker_model_is_a_dit_told_labels():
-    recipe = replace(RECIPES["smoke"], weak_steps=3)
-    assert with_captions(recipe, pictures()).weak_steps == 0 == recipes.variant(recipe, "unet").weak_steps
-    with pytest.raises(MinildmError, match="weak_steps=0"):
-        pipeline.weaker(replace(RECIPES["cpu"], weak_steps=3))
-
-
-def test_what_is_seen_in_a_picture_is_the_eyes_last_stage_of_unit_variance():
-    images = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)).mul(255).byte()
-    images = images.repeat_interleave(16, 2).repeat_interleave(16, 3)
-    maps = pipeline.seen(torch.cat([images, images.flip(-1)]))
-    assert maps.dtype == torch.bfloat16 and maps.shape[:1] + maps.shape[2:] == (16, 4, 4)
-    live = maps.float().std((0, 2, 3))
-    assert ((live - 1).abs() < 0.02).all() and maps.float().mean((0, 2, 3)).abs().max() < 0.02
-    wanted = recipes.eyes(images).maps(data.to_float(images.flip(-1)))[-1]
-    for k in 0, 7:
-        both = torch.stack([maps[8 + k].float().flatten(), wanted[k].flatten()])
-        assert both.corrcoef()[0, 1] > 0.5
+@pytest.mark.parametrize("captions", [False, True])
+def test_features_are_drawn_beside_the_latents_and_left_aside(monkeypatch, captions):
+    """The denoiser is taught both; only the latents become a picture."""
+    seen, name = [], "train_on_captions" if captions else "train_denoiser"
+    monkeypatch.setattr(pipeline, name, lambda denoiser, *given: seen.append(given) or {})
+    data, smoke = pictures(channels=3), RECIPES["smoke"]
+    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=1), mirror=True, features=4)
+    if captions:
+        recipe = with_captions(recipe, data)
+        once = replace(recipe.text.training, steps=1, batch_size=16)
+        recipe = replace(recipe, text=replace(recipe.text, training=once))
+    pipe, *_ = pipeline.train(recipe, data, bar=False)
+    mean, std = next(given for given in seen[0] if isinstance(given, list))
+    images = torch.cat([data.images, data.images.flip(-1)])
+    assert mean.shape == std.shape == (128, 20, 4, 4) and pipe.latent_shape == (20, 4, 4)
+    torch.testing.assert_close(mean[:, 16:], components(recipes.eyes(images), images, 4, 4))
+    assert (std[:, 16:] == 0).all() and (std[:, :16] > 0).all()
+    x = torch.cat([mean, mean[:, :16] + 1], 1)[:4]
+    assert torch.equal(pipe.decode(x), pipe.decode(mean[:4, :16])) and pipe.decode(x).shape == (4, 3, 16, 16)
 
 
 def test_a_configuration_of_another_version_is_refused(pipe):

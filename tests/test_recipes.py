@@ -46,7 +46,8 @@ def test_every_row_fits_together_and_survives_json(name):
     if recipe.text:
         assert colour == recipe and recipe.text.clip.text.dim == recipe.network.context_dim
     else:
-        assert (colour.vae.in_channels, colour.network.in_channels, colour.network.num_classes) == (3, 16, 3)
+        assert (colour.vae.in_channels, colour.network.num_classes) == (3, 3)
+        assert colour.network.in_channels == 16 + recipe.features
 
 
 @pytest.mark.parametrize("backbone", ["dit", "unet"])
@@ -98,8 +99,9 @@ def test_the_other_backbone_costs_about_as_much(name, channels):
 def test_a_row_keeps_its_own_times_and_short_is_the_same_in_fewer_steps():
     colour, grey = pictures(channels=3), pictures()
     recipe = variant(recipes.named("gpu", colour))
-    assert recipe == RECIPES["gpu-colour"] and recipe.times == "two_thirds"
-    assert variant(recipe, objective="x0").times == "uniform"
+    assert recipe == RECIPES["gpu-colour"]
+    late = replace(recipe, times="two_thirds")
+    assert variant(late).times == "two_thirds" and variant(late, objective="x0").times == "uniform"
     short = recipes.named("gpu-short", colour)
     assert short.training.steps < recipe.training.steps and (short.vae, short.network) == (
         recipe.vae, recipe.network)
@@ -127,25 +129,27 @@ def test_two_thirds_of_the_times_are_logit_normal_then_they_are_uniform():
     assert [round(share, 1) for share in inside] == [0.7] * 4 + [0.5] * 2       # 46 % of a uniform's
 
 
-def test_a_denoiser_that_is_told_what_pictures_show():
+def test_features_widen_the_network_and_lead_on_its_schedule():
     data = pictures(channels=3)
-    recipe = replace(SMOKE, alignment_weight=0.5, training=TrainConfig(60, 16, 3e-3, warmup=5))
-    recipe = for_data(recipe, data)
-    _, denoiser = build(recipe)
-    latents = torch.randn(64, 16, 4, 4, generator=torch.Generator().manual_seed(0))
-    seen = torch.randn(64, 6, 2, 2, generator=torch.Generator().manual_seed(1))
-    names = [*denoiser.state_dict()]
-    history = train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False,
-                             seen=seen)
-    assert history["alignment"][0] > 0.9 > 0.8 > history["alignment"][-1]
-    assert [*denoiser.state_dict()] == names                            # nothing of it is left
-    assert not any(block._forward_hooks for block in denoiser.network.transformer_blocks)
-    with pytest.raises(MinildmError, match="nothing to align with"):
-        train_denoiser(denoiser, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False)
-    unet = build(variant(recipe, "unet"))[1]
-    with pytest.raises(MinildmError, match="UNet has no tokens halfway up"):
-        train_denoiser(unet, (latents, torch.zeros_like(latents)), data.labels, recipe, bar=False, seen=seen)
-    assert variant(recipe, "unet").alignment_weight == 0 == with_captions(recipe, data).alignment_weight
+    plain, recipe = for_data(SMOKE, data), for_data(replace(SMOKE, features=4, lead=3.0), data)
+    assert recipe.vae == plain.vae and recipe.network.in_channels == 20 == recipe.network.out_channels
+    assert for_data(variant(recipe, "unet"), data).network.in_channels == 20
+    assert for_data(with_captions(recipe, data), data).network.in_channels == 20
+    alpha, sigma = build(recipe)[1].schedule
+    ratio = sigma(torch.tensor(0.5)) / alpha(torch.tensor(0.5))
+    torch.testing.assert_close(ratio.flatten(), torch.tensor([1.0] * 16 + [1 / 3] * 4))
+    assert build(plain)[1].schedule is flow
+
+
+def test_the_latents_scale_is_that_of_all_classes(monkeypatch):
+    """A set sorted by class, of more pictures than the scale is measured on."""
+    images = torch.zeros(30_000, 1, 16, 16, dtype=torch.uint8)
+    images[10_000:] = 255
+    measured, model = [], recipes.AutoencoderKL
+    monkeypatch.setattr(model, "fit_latent_stats", lambda vae, images: measured.append(images))
+    recipe = for_data(replace(SMOKE, vae_training=TrainConfig(1, 4, 1e-3)), pictures())
+    train_vae(build(recipe)[0], images, recipe, bar=False)
+    assert len(measured[0]) == 10_000 and measured[0].mean() == pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_building_leaves_the_global_generator_alone_and_repeats():

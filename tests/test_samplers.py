@@ -12,6 +12,7 @@ from minildm.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, euler, heun, la
 from minildm.schedules import (
     Schedule,
     add_noise,
+    ahead,
     cosine,
     flow,
     linear,
@@ -399,3 +400,14 @@ def test_dpmpp_2m_on_straight_paths_equals_diffusers():
         x = theirs.step(velocity(x, t), i, x).prev_sample
         assert_close(step.x, x, rtol=0, atol=1e-5)
     assert step.i == 19
+
+
+@FOLLOWING
+def test_channels_on_times_of_their_own_are_drawn_as_if_alone(sampler):
+    lead, noise = torch.tensor([1.0, 4.0]), random(3, 2, 2, 2)
+    both, ts = ahead(flow, lead), time_grid(7)
+    together = last(sampler(gaussian(both), both, noise, ts))
+    for k, own in enumerate((ts, shift(ts, 1 / 4))):
+        alone = last(sampler(gaussian(flow), flow, noise[:, k:k + 1], own))
+        assert_close(together[:, k:k + 1], alone, atol=1e-5, rtol=1e-5)
+    assert (together[:, 0] - together[:, 1]).std() > 0.1

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from minildm import MinildmError, schedules
 from minildm.schedules import (
     add_noise,
+    ahead,
     at_ratio,
     cosine,
     expand,
@@ -212,3 +213,19 @@ def test_grids_on_a_table_are_diffusers(offset):
     for n in 0, 1001:
         with pytest.raises(MinildmError, match="take 1 to 1000"):
             leading_grid(n)
+
+
+def test_a_channel_that_leads_is_less_noisy_by_its_factor():
+    lead, t = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0.1, 0.5, 0.9])
+    first = ahead(flow, lead)
+    for at in t[0], t[:, None, None, None]:                             # a number, and one a picture
+        ratio = first.sigma(at) / first.alpha(at)
+        assert_close(ratio * lead[:, None, None], (at / (1 - at)).expand_as(ratio))
+    for schedule in flow, cosine:
+        first = ahead(schedule, lead)
+        assert_close(first.sigma(t[:, None, None, None])[:, 0, 0, 0], schedule.sigma(t))
+        for end in torch.zeros(()), torch.ones(()):
+            assert_close(first.sigma(end).flatten(), schedule.sigma(end).expand(3), atol=1e-6, rtol=0)
+    x, noise = torch.randn(2, 3, 4, 3, 3, generator=torch.Generator().manual_seed(0))[:, :, :3]
+    mixed = add_noise(ahead(flow, lead), x, noise, t)
+    assert_close(mixed[:, 2], add_noise(flow, x, noise, shift(t, 1 / 5))[:, 2])

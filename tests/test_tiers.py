@@ -42,7 +42,7 @@ def test_sizes():
                      for folder in (PACKAGE, PACKAGE / "exercises"))
     assert {name: n for name, n in lines.items() if n > 300} == {}
     assert {name: n for name, n in checks.items() if n > 120} == {}
-    # the design has 31 and 5,000 for a part of the course; published weights, alignment and Muon came to it
+    # the design has 31 and 5,000 for a part of the course; published weights, features and Muon came to it
     assert len(lines) <= 32 and sum(lines.values()) <= 5700, (len(lines), sum(lines.values()))
 
 

@@ -206,6 +206,29 @@ def test_fit_leaves_the_average_in_the_model():
     assert history["loss"] == [loss["loss"] for loss in losses]
 
 
+@pytest.mark.parametrize("stop", [None, 2, 5, 8])
+def test_fit_keeps_an_early_average(tmp_path, stop):
+    """Of a run in one go, of one that stopped before or after that step, of one that is long finished."""
+    wanted = network()
+    for step in train(model := network(), loss_of(model), examples(), CONFIG, bar=False):
+        if step.i == 5:
+            step.ema.copy_to(wanted)
+    found, again = network(), network()
+    if stop:
+        def stops(x, y, generator, step):
+            if step > stop:
+                raise KeyboardInterrupt
+            return loss_of(model)(x, y, generator)
+
+        with pytest.raises(KeyboardInterrupt):
+            fit(model := network(), stops, examples(), CONFIG, tmp_path, bar=False, early=(5, network()))
+    for other in found, again:
+        fit(model := network(), loss_of(model), examples(), CONFIG, tmp_path, bar=False, early=(5, other))
+        for a, b in zip(wanted.state_dict().values(), other.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(model[0].weight, found[0].weight)
+
+
 def test_bf16_autocast_keeps_the_loss_in_float32():
     seen = {}
     for precision in ("bf16", "float32", "auto"):

@@ -156,6 +156,17 @@ def test_features_are_drawn_beside_the_latents_and_left_aside(monkeypatch, capti
     assert torch.equal(pipe.decode(x), pipe.decode(mean[:4, :16])) and pipe.decode(x).shape == (4, 3, 16, 16)
 
 
+def test_captions_keep_an_early_average_too(monkeypatch):
+    kept = []
+    monkeypatch.setattr(pipeline, "fit", lambda *given, early=None, **more: kept.append(early) or {})
+    data, smoke = pictures(), RECIPES["smoke"]
+    vae_training = replace(smoke.vae_training, steps=1, batch_size=16)
+    recipe = with_captions(replace(smoke, vae_training=vae_training, weak_step=2), data)
+    once = replace(recipe.text.training, steps=1, batch_size=16)
+    pipe, *_ = pipeline.train(replace(recipe, text=replace(recipe.text, training=once)), data, bar=False)
+    assert kept == [(2, pipe.weak)] and pipe.weak is not pipe.denoiser
+
+
 def test_a_configuration_of_another_version_is_refused(pipe):
     values = asdict(pipe.recipe)
     values["network"]["wings"] = 2

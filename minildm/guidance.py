@@ -43,17 +43,22 @@ def cfg(denoiser, context, null, guidance_scale: float = 1.0, channels: int | No
     return denoise
 
 
-def cfg_rescaled(denoiser, context, null, guidance_scale: float = 1.0, phi: float = 0.7):
-    """`cfg` with each picture's spread brought back to the conditional model's (Lin et al. 2023, eq. 15-16).
+def rescaled(plain, guided, phi: float):
+    """A share phi of each guided picture brought to the spread of the plain one (Lin et al. 2023, eq. 15-16).
 
-    arXiv:2305.08891, there for the network's output, here for x0. phi 0 is `cfg`, 1 the whole correction.
+    Guidance pushes every difference, and contrast is one. arXiv:2305.08891, there for the network's output,
+    here for x0.
     """
+    each = tuple(range(1, guided.ndim))
+    ratio = plain.std(each, keepdim=True) / guided.std(each, keepdim=True)
+    return (phi * ratio + 1 - phi) * guided
+
+
+def cfg_rescaled(denoiser, context, null, guidance_scale: float = 1.0, phi: float = 0.7):
+    """`cfg`, `rescaled` to the conditional model's answer. phi 0 is `cfg`, 1 the whole correction."""
     def denoise(x, t):
         x0_null, x0_cond = both(denoiser, x, t, context, null)
-        x0 = x0_null + guidance_scale * (x0_cond - x0_null)
-        each = tuple(range(1, x.ndim))
-        ratio = x0_cond.std(each, keepdim=True) / x0.std(each, keepdim=True)
-        return (phi * ratio + 1 - phi) * x0
+        return rescaled(x0_cond, x0_null + guidance_scale * (x0_cond - x0_null), phi)
 
     return denoise
 
@@ -75,18 +80,22 @@ def interval(guided, plain, low: float, high: float):
     return denoise
 
 
-def autoguidance(denoise, weak, guidance_scale: float = 1.0):
+def autoguidance(denoise, weak, guidance_scale: float = 1.0, phi: float = 0.0, channels: int | None = None):
     """Away from a weaker model's answer: D_0 + w (D_1 - D_0) (Karras et al. 2024, eq. 3, arXiv:2406.02507).
 
     Both are denoise(x, t), the condition already given, in the same space. Scale 1 is the
-    strong model itself.
+    strong model itself. With phi the first `channels`, or all, are `rescaled` to the strong model's answer.
     """
     def guided(x, t):
         x0 = denoise(x, t)
         if guidance_scale == 1:
             return x0
         worse = weak(x, t)
-        return worse + guidance_scale * (x0 - worse)
+        led = worse + guidance_scale * (x0 - worse)
+        if not phi:
+            return led
+        n = channels or x.shape[1]
+        return torch.cat([rescaled(x0[:, :n], led[:, :n], phi), led[:, n:]], dim=1)
 
     return guided
 

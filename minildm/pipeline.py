@@ -134,7 +134,8 @@ class LatentDiffusion:
                 denoise = cfg(self.denoiser, context[part], null[part], scale)
                 if self.weak:
                     lesser = functools.partial(self.weak, context=context[part])
-                    denoise = autoguidance(denoise, lesser, self.recipe.weak_scale)
+                    denoise = autoguidance(denoise, lesser, self.recipe.weak_scale, self.recipe.weak_phi,
+                                           self.vae.config.latent_channels)
                 images.append(self.decode(last(sampler(denoise, self.denoiser.schedule, noise, ts))))
         return torch.cat(images)
 

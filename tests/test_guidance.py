@@ -171,6 +171,21 @@ def test_autoguidance_of_gaussians_is_their_line():
     assert stds[0].item() == pytest.approx(0.5, abs=0.03) and stds[1] < 0.8 * stds[0]
 
 
+def test_autoguidance_takes_contrast_back_in_the_first_channels_alone():
+    strong, weak, x = random(3, 3, 4, 8, 8)
+    led = weak + 3.0 * (strong - weak)
+
+    def guided(**words):
+        return autoguidance(lambda x, t: strong, lambda x, t: weak, 3.0, **words)(x, T)
+
+    assert torch.equal(guided(), led)
+    found = guided(phi=0.5, channels=2)
+    assert torch.equal(found[:, 2:], led[:, 2:])
+    wanted = 0.5 * strong[:, :2].flatten(1).std(1) + 0.5 * led[:, :2].flatten(1).std(1)
+    assert_close(found[:, :2].flatten(1).std(1), wanted, rtol=1e-4, atol=1e-5)
+    assert_close(guided(phi=1.0).flatten(1).std(1), strong.flatten(1).std(1), rtol=1e-4, atol=1e-5)
+
+
 def test_classifier_guidance_at_scale_1_is_bayes_rule():
     """The prior is N(0, v), the class's likelihood exp(-(x0 - m)^2 / 2 s): then x0 given y is Gaussian too.
 

@@ -11,6 +11,7 @@ from minildm.clip import wordings
 from minildm.demo import recipe_for
 from minildm.denoiser import Denoiser
 from minildm.evaluation import components
+from minildm.guidance import rescaled
 from minildm.pipeline import LatentDiffusion, padded, with_captions
 from minildm.recipes import RECIPES, Recipe, build, for_data
 from minildm.samplers import ddpm
@@ -107,8 +108,9 @@ def test_mirror_images_are_learned_as_well(monkeypatch):
 
 
 def test_a_lesser_model_is_an_early_average_that_is_kept_and_led_away_from(tmp_path):
-    smoke, data = RECIPES["smoke"], pictures()
-    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=2), weak_step=3, weak_scale=3.0)
+    smoke, data = RECIPES["smoke"], pictures(channels=3)
+    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=2), features=4, weak_step=3,
+                     weak_scale=3.0, weak_phi=1.0)
     pipe, *_ = pipeline.train(recipe, data, tmp_path / "run", bar=False)
     whole = replace(recipe, training=replace(recipe.training, warmup=1, decay="none"))
     stopped = replace(whole, training=replace(whole.training, steps=3), weak_step=0)
@@ -118,6 +120,7 @@ def test_a_lesser_model_is_an_early_average_that_is_kept_and_led_away_from(tmp_p
     for p in [*pipe.denoiser.parameters(), *pipe.weak.parameters()]:    # after few steps both predict zero
         p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
     pipe.weak.network.class_embedding.weight.data *= 20                 # it hears labels well
+    pipe.denoiser.network.proj_out_2.weight.data.unflatten(0, (4, -1))[:, -4:] *= 9     # features are loud
     drawn = pipe.generate([0, 1], 1, 2.0, seed=1)                       # one step, from pure noise to x0
     labels, null, t = torch.tensor([0, 1]), torch.tensor([3, 3]), torch.tensor(1.0)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16(pipe.device)):
@@ -125,8 +128,9 @@ def test_a_lesser_model_is_an_early_average_that_is_kept_and_led_away_from(tmp_p
         (cond, un), (lesser, least) = ([f(x, t, of) for of in (labels, null)]
                                        for f in (pipe.denoiser, pipe.weak))
         guided = un + 2 * (cond - un)
-        wanted = pipe.decode(lesser + 3 * (guided - lesser))
-        for other in guided, least + 3 * (guided - least):
+        led = lesser + 3 * (guided - lesser)
+        wanted = pipe.decode(rescaled(guided[:, :-4], led[:, :-4], 1.0))    # contrast of the latents alone
+        for other in guided, led, rescaled(guided, led, 1.0), least + 3 * (guided - least):
             assert (wanted - pipe.decode(other)).abs().max() > 0.05
     torch.testing.assert_close(drawn, wanted, atol=0.02, rtol=0)
     pipe.save(tmp_path / "model")

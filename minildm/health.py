@@ -6,16 +6,17 @@ package's own runs on MNIST and CIFAR-10 stay inside them from the first step to
 
 from collections import deque
 from math import inf
+from statistics import median
 from typing import NamedTuple
 
 from minildm import MinildmError
 
-WINDOW = 50     # values: one bad batch is no illness
+WINDOW = 50     # values, and their median: one bad batch is no illness
 LATER = "start it later (adversarial_start), with the adaptive weight; a smaller critic"
 
 
 class Band(NamedTuple):
-    """The mean of a metric's last WINDOW values lies between low and high, once `after` values are known."""
+    """The median of a metric's last WINDOW values lies between low and high, from the `after`th value on."""
 
     metric: str
     after: int
@@ -61,23 +62,23 @@ class Watch:
         news = []
         for band in self.bands:
             if row.get(band.metric) and band not in self.left and self.seen[band.metric] >= band.after:
-                mean = sum(self.last[band.metric]) / len(self.last[band.metric])
-                if not band.low <= mean <= band.high:
+                middle = median(self.last[band.metric])
+                if not band.low <= middle <= band.high:
                     self.left.add(band)
-                    news.append((band, mean))
+                    news.append((band, middle))
         return news
 
 
 def check(history: dict[str, list[float]]) -> list[tuple[Band, float]]:
-    """The bands that a whole run left, with the mean when it did; history as `fit` or `read_metrics` give."""
+    """The bands that a whole run left, with the median then; history as `fit` or `read_metrics` give."""
     watch = Watch()
     rows = zip(*history.values(), strict=True)
     return [new for row in rows for new in watch(dict(zip(history, row, strict=True)))]
 
 
-def describe(band: Band, mean: float) -> str:
+def describe(band: Band, middle: float) -> str:
     """A warning in two lines."""
-    return (f"{band.metric} is {mean:.3g}, healthy runs have {band.low:g} to {band.high:g}: {band.means}\n"
+    return (f"{band.metric} is {middle:.3g}, healthy runs have {band.low:g} to {band.high:g}: {band.means}\n"
             f"  fix: {band.cure}")
 
 

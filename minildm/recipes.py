@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minildm import checkpoint, clip, schedules
+from minildm import budget, checkpoint, clip, schedules
 from minildm.data import ImageSet, to_float
 from minildm.denoiser import Denoiser, logit_normal, uniform
 from minildm.dit import DiT, DiTConfig
@@ -121,6 +121,7 @@ RECIPES["gpu-short-colour"] = replace(RECIPES["gpu-colour"], training=replace(
     RECIPES["gpu-colour"].training, steps=13_000, ema=0.999), weak_step=1300)     # for 10 minutes
 CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=2e-3, weight_decay=0.05, warmup=100, ema=0.99)
 COLOUR_CLASSIFIER = TrainConfig(steps=800, batch_size=512, lr=3e-3, warmup=80, clip=0, ema=0.99, muon=0.2)
+GPU_COLOUR_CLASSIFIER = replace(COLOUR_CLASSIFIER, steps=4000, ema=0.995)    # 0.916 on a H200, 1.1 minutes
 
 
 def named(name: str, images: ImageSet) -> Recipe:
@@ -244,12 +245,14 @@ def identity_of(recipe: Recipe) -> dict:
 
 
 def classifier_for(images: ImageSet) -> tuple[ClassifierConfig, TrainConfig]:
-    """What classifier suits a set: photographs may be mirrored but not turned, and want a larger one."""
+    """What classifier suits a set and the budget: photographs may be mirrored, not turned, and want more."""
     channels, classes = images.images.shape[1], len(images.class_names)
     if channels == 1:
         return ClassifierConfig(channels, classes), CLASSIFIER
-    return ClassifierConfig(channels, classes, width=64, growth=(1, 4, 4), rotation=0, zoom=0, shift=2,
-                            mirror=True, pool=True), COLOUR_CLASSIFIER
+    small = ClassifierConfig(channels, classes, width=64, growth=(1, 4, 4), rotation=0, zoom=0, shift=2,
+                             mirror=True, pool=True), COLOUR_CLASSIFIER
+    large = replace(small[0], width=128, shift=4), GPU_COLOUR_CLASSIFIER
+    return budget(smoke=small, cpu=small, gpu=large)
 
 
 def train_classifier(images: ImageSet, training: TrainConfig | None = None, run_dir=None, bar: bool = True):

@@ -237,10 +237,13 @@ def test_classification_accuracy_is_that_of_what_was_taught():
     assert classification_accuracy(replace(real, labels=(labels + 1) % 3), real, config) == 0
 
 
-def test_colour_images_get_their_own_row_and_classifier():
+def test_colour_images_get_their_own_row_and_classifier(monkeypatch):
     grey, colour = pictures(), pictures(channels=3)
     assert recipes.named("smoke", colour) is RECIPES["smoke"]            # there is one row for both
     config, training = recipes.classifier_for(grey)
     assert (config.channels_in, config.classes, config.mirror, config.pool) == (1, 3, False, False)
-    config, _ = recipes.classifier_for(colour)
+    config, short = recipes.classifier_for(colour)
     assert (config.channels_in, config.classes, config.mirror, config.pool) == (3, 3, True, True)
+    monkeypatch.setenv("MINILDM_BUDGET", "gpu")
+    large, long = recipes.classifier_for(colour)
+    assert large.width > config.width and large.shift > config.shift and long.steps > short.steps

@@ -1,7 +1,7 @@
 """The figures that README quotes, measured: one JSON line each, and README's table is written from them.
 
-    python tests/report.py              everything, about 25 minutes on 2 cores
-    python tests/report.py demo kill    only these; the other rows of the table stay
+    python benchmarks/report.py              everything, about 25 minutes on 2 cores
+    python benchmarks/report.py demo kill    only these; the other rows of the table stay
 
 Each row has a bar and says whether it holds. Needs MNIST: see data/README.md.
 """
@@ -168,9 +168,9 @@ def copies():
     import torch
 
     from minildm import data
-    from minildm.evaluation import memorisation
-    from minildm.pipeline import LatentDiffusion
-    from minildm.recipes import CLASSIFIER, classification_accuracy
+    from minildm.evaluation.metrics import memorisation
+    from minildm.model import LatentDiffusion
+    from minildm.recipes.classifier import CLASSIFIER, classification_accuracy
 
     folder = ROOT / "build" / "report-demo-mnist" / "model"
     labels = torch.arange(5000) % 10
@@ -198,8 +198,9 @@ def metrics():
     from torchmetrics.image.kid import poly_mmd
 
     from minildm import data
-    from minildm.evaluation import frechet_distance, in_batches, kernel_distance, psnr, score, ssim
-    from minildm.recipes import load_classifier
+    from minildm.evaluation.classifier import in_batches, load_classifier
+    from minildm.evaluation.metrics import frechet_distance, kernel_distance, psnr, ssim
+    from minildm.evaluation.score import score
 
     began, classifier, train = time.perf_counter(), load_classifier("mnist"), data.load("mnist")
     x = data.to_float(train.images[:2000])
@@ -233,8 +234,8 @@ def scene_retrieval(clip, tokenizer, pairs, among: int = 256) -> tuple[float, fl
     """
     import torch
 
-    from minildm.clip import embed
-    from minildm.text import retrieval
+    from minildm.nn.clip import retrieval
+    from minildm.recipes.clip import embed
 
     images, meanings, sentences = pairs
     texts = tokenizer([sentences[m][0] for m in meanings.tolist()], clip.config.text.length)
@@ -251,9 +252,10 @@ def clip():
     Both runs go on from what build/report-clip holds.
     """
     from minildm import data
-    from minildm.clip import RECIPES, embed, scene_pairs, train_clip, wordings, zero_shot
-    from minildm.metrics import label_accuracy
-    from minildm.scenes import compose
+    from minildm.data.scenes import compose
+    from minildm.data.wordings import wordings
+    from minildm.evaluation.metrics import label_accuracy
+    from minildm.recipes.clip import RECIPES, embed, scene_pairs, train_clip, zero_shot
 
     train, test, run = data.load("mnist"), data.load("mnist", "test"), ROOT / "build" / "report-clip"
     towers, tokenizer, history = train_clip(RECIPES["mnist"], train.images, train.labels, wordings(train),
@@ -281,10 +283,11 @@ def clip():
 
 def scenes():
     """The zoo's model of scenes, 500 prompts of each kind; the floor is the same scenes, composed."""
-    from minildm import checkpoint, data
-    from minildm.pipeline import LatentDiffusion
-    from minildm.recipes import ZOO, load_classifier
-    from minildm.scenes import agreement, captions, compose, detect
+    from minildm import ZOO, data
+    from minildm.data.scenes import agreement, captions, compose, detect
+    from minildm.evaluation.classifier import load_classifier
+    from minildm.model import LatentDiffusion
+    from minildm.training import checkpoint
 
     pipe, classifier = LatentDiffusion.load("scenes"), load_classifier("mnist")
     digits = data.load("mnist", "test")
@@ -317,12 +320,8 @@ def scenes():
 def pointing():
     """Where the words of a colour and a digit look, on pictures that show all that was asked for."""
     from minildm import data
-    from minildm.layers import mean_map, record_attention
-    from minildm.pipeline import LatentDiffusion
-    from minildm.recipes import load_classifier
-    from minildm.scenes import (
+    from minildm.data.scenes import (
         COLOURS,
-        DIGITS,
         agreement,
         captions,
         centre_of_mass,
@@ -330,6 +329,10 @@ def pointing():
         detect,
         inside,
     )
+    from minildm.data.wordings import DIGITS
+    from minildm.evaluation.classifier import load_classifier
+    from minildm.model import LatentDiffusion
+    from minildm.nn.layers import mean_map, record_attention
 
     began, pipe = time.perf_counter(), LatentDiffusion.load("scenes")
     digits = data.load("mnist", "test")
@@ -359,11 +362,12 @@ def guidance():
     """Negative prompts and cost on the zoo's scenes; on its MNIST adherence and diversity up to scale 7.5."""
     import torch
 
-    from minildm.evaluation import diversity, label_accuracy
-    from minildm.guidance import cfg
-    from minildm.pipeline import LatentDiffusion
-    from minildm.recipes import load_classifier
-    from minildm.scenes import DIGITS, detect
+    from minildm.data.scenes import detect
+    from minildm.data.wordings import DIGITS
+    from minildm.diffusion.guidance import cfg
+    from minildm.evaluation.classifier import load_classifier
+    from minildm.evaluation.metrics import diversity, label_accuracy
+    from minildm.model import LatentDiffusion
 
     began, pipe, classifier = time.perf_counter(), LatentDiffusion.load("scenes"), load_classifier("mnist")
     context, null = pipe.conditions(["a red three left of a blue eight"] * 16)
@@ -417,14 +421,14 @@ def bench():
 
 def parity():
     """Ours against diffusers and transformers: the same small random weights, saved by them, loaded by us."""
-    import published
     import torch
+    from support import published
+    from support.towers import TINY, transformers_clip
     from test_pretrained import NEGATIVE, PROMPTS
-    from test_text import TINY, transformers_clip
 
-    from minildm.pipeline import LatentDiffusion
-    from minildm.pretrained import load_clip
-    from minildm.samplers import ddim, dpmpp_2m
+    from minildm.diffusion.samplers import ddim, dpmpp_2m
+    from minildm.model import LatentDiffusion
+    from minildm.published.load import load_clip
 
     began, found, g = time.perf_counter(), {}, torch.Generator().manual_seed(0)
 
@@ -470,11 +474,11 @@ def parity():
 
 def published_speed():
     """Inference beside diffusers, the same weights: Stable Diffusion's shape, smaller without a GPU."""
-    import published
     import torch
+    from support import published
 
     from minildm.bench import medians
-    from minildm.pipeline import LatentDiffusion
+    from minildm.model import LatentDiffusion
 
     cuda = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if cuda else ("cpu", torch.float32)
@@ -513,7 +517,7 @@ def published_speed():
 
 def kill():
     for in_place, holds in ((False, lambda r: r["identical"] == 50), (True, lambda r: r["identical"] < 50)):
-        command = [sys.executable, "tests/kill.py", "50", *["--in-place"] * in_place]
+        command = [sys.executable, "tests/support/kill.py", "50", *["--in-place"] * in_place]
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
         result = json.loads(output.strip().splitlines()[-1])
         name = "an in-place writer" if in_place else "resumed, bit-identical"

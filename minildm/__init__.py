@@ -1,12 +1,33 @@
 """minildm: latent diffusion built from scratch, small enough to read, real enough to run Stable Diffusion.
 
-Reading order: layers, schedules, vae, unet, denoiser, samplers, guidance, training, pipeline.
-A module imports only from tiers below its own; this file, which every tier may use, imports nothing heavy.
+A folder is a wing of the house: `diffusion` is the subject, `nn` holds the networks, `training` the loop,
+`model.py` what a trained model is. A wing imports only from those below it; this file, which all may use,
+imports nothing heavy. What a lesson needs every time is offered here, and loaded when it is asked for:
+
+    from minildm import LatentDiffusion, data, exercises, plotting
 """
 
+import importlib
 import os
+from pathlib import Path
 
 __version__ = "0.1.0"
+
+
+_HERE = Path(__file__).resolve().parent
+# trained weights: inside the package where it was installed, beside the data in a clone
+_PLACES = _HERE / "zoo", _HERE.parent / "data" / "zoo"
+ZOO = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+_LAZY = {"LatentDiffusion": "minildm.model", "exercises": "minildm.course.exercises",
+         "plotting": "minildm.course.plotting"}
+
+
+def __getattr__(name: str):
+    """The names of `_LAZY`, imported when they are first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'minildm' has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    return getattr(module, name, module)
 
 
 class MinildmError(Exception):

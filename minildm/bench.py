@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from minildm import MinildmError
-from minildm.denoiser import Denoiser
-from minildm.samplers import ddim, last
-from minildm.schedules import linear, time_grid
-from minildm.training import gains_from_bf16, tune_allocator
-from minildm.unet import UNet, UNetConfig
-from minildm.vae import AutoencoderKL, VAEConfig
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.samplers import ddim, last
+from minildm.diffusion.schedules import linear, time_grid
+from minildm.nn.unet import UNet, UNetConfig
+from minildm.nn.vae import AutoencoderKL, VAEConfig
+from minildm.training.loop import gains_from_bf16, tune_allocator
 
 UNET = UNetConfig(4, 4, (64, 128), (True, True), blocks=1, context_dim=64, heads=4)
 VAE = VAEConfig(1, 4, (32, 64, 64), blocks=1, attention=True, groups=16)

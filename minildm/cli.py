@@ -125,8 +125,9 @@ class Sample:
         import torch
         from PIL import Image
 
-        from minildm import plotting, samplers
-        from minildm.pipeline import LatentDiffusion
+        from minildm import plotting
+        from minildm.diffusion import samplers
+        from minildm.model import LatentDiffusion
 
         model = self.model or ("scenes" if self.prompt else "mnist")
         pipe = LatentDiffusion.load(model, "cuda" if torch.cuda.is_available() else "cpu")

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from minildm import MinildmError, budget, data, pipeline, plotting, recipes
-from minildm.evaluation import format_scores, psnr, score
-from minildm.recipes import Recipe
+from minildm import MinildmError, budget, data, plotting
+from minildm import model as pipeline
+from minildm.evaluation.metrics import psnr
+from minildm.evaluation.score import format_scores, score
+from minildm.recipes import stages as recipes
+from minildm.recipes.stages import Recipe
 
 FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
 

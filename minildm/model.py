@@ -12,23 +12,36 @@ from pathlib import Path
 
 import torch
 
-from minildm import MinildmError, checkpoint, clip, recipes
-from minildm.clip import pairs_of, tokenize, train_clip, wordings
-from minildm.data import ImageSet, crop_to, pad_to
-from minildm.denoiser import Denoiser
-from minildm.dit import DiTConfig
-from minildm.evaluation import components
-from minildm.guidance import autoguidance, cfg
-from minildm.health import check_spread
-from minildm.pretrained import load_pipeline
-from minildm.recipes import ZOO, Recipe, build, encode_all, eyes, for_data, train_denoiser, train_vae
-from minildm.samplers import ddim, ddpm, last
-from minildm.scenes import captions
-from minildm.schedules import leading_grid, rounded_grid, shift, time_grid
-from minildm.text import TextTransformer
-from minildm.tokenizer import Tokenizer
-from minildm.training import fit, gains_from_bf16, generator_for
-from minildm.vae import AutoencoderKL
+from minildm import ZOO, MinildmError
+from minildm.data.scenes import captions
+from minildm.data.sets import ImageSet
+from minildm.data.tokenizer import Tokenizer
+from minildm.data.wordings import wordings
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.guidance import autoguidance, cfg
+from minildm.diffusion.samplers import ddim, ddpm, last
+from minildm.diffusion.schedules import leading_grid, rounded_grid, shift, time_grid
+from minildm.evaluation.classifier import components
+from minildm.images import crop_to, pad_to
+from minildm.nn.clip import TextTransformer
+from minildm.nn.dit import DiTConfig
+from minildm.nn.vae import AutoencoderKL
+from minildm.published.load import load_pipeline
+from minildm.recipes import clip
+from minildm.recipes import stages as recipes
+from minildm.recipes.clip import pairs_of, tokenize, train_clip
+from minildm.recipes.stages import (
+    Recipe,
+    build,
+    encode_all,
+    eyes,
+    for_data,
+    train_denoiser,
+    train_vae,
+)
+from minildm.training import checkpoint
+from minildm.training.loop import fit, gains_from_bf16, generator_for
+from minildm.training.monitor import check_spread
 
 PIXELS = 512**2     # decoded at once: one picture of Stable Diffusion's
 PAIRS = 64**4       # of latent positions, over the pictures drawn at once: again one of its

@@ -11,7 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from minildm import MinildmError, checkpoint
+from minildm import MinildmError
+from minildm.training import checkpoint
 
 
 def tensors(seed=0):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minildm import MinildmError, cli
-from minildm.data import ImageSet
+from minildm.data.sets import ImageSet
 
 WRONG = [  # arguments, what the answer must name
     ("demo --num 9", "--num takes 10 to 100000"), ("demo --num 100001", "--num takes 10 to 100000"),
@@ -148,6 +148,7 @@ def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
             return name_set
 
     monkeypatch.setattr(demo.data, "load", load)
+    monkeypatch.setattr(demo.data.sets, "load", load)
     monkeypatch.setattr(demo.data, "available", lambda name: False)
     assert demo.load_for_training("auto") == (name_set, demo.FALLBACK)
     with pytest.raises(MinildmError):

@@ -5,15 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_layers import EXACT, random, randomise
+from support.tensors import EXACT, random, randomise
+from support.towers import TINY, transformers_clip
 from torch.testing import assert_close
 
 from minildm import MinildmError
-from minildm.layers import QuickGELU
-from minildm.text import (
+from minildm.nn.clip import (
     CLIP,
     CLIPConfig,
-    TextConfig,
     TextTransformer,
     VisionConfig,
     VisionTransformer,
@@ -21,8 +20,8 @@ from minildm.text import (
     contrastive_loss,
     retrieval,
 )
+from minildm.nn.layers import QuickGELU
 
-TINY = CLIPConfig(TextConfig(60, 10, 24, 2, 3), VisionConfig(2, 12, 4, 32, 3, 4), 16)
 IDS = torch.tensor([[58, 7, 3, 41, 59, 59, 59], [58, 12, 12, 1, 2, 30, 59], [58, 59, 59, 59, 59, 59, 59]])
 NAMES = {"embeddings.": "", "encoder.layers": "blocks", "self_attn.out_proj": "attn1.to_out.0",
          "self_attn.": "attn1.to_", "_proj.": ".", "layer_norm1": "norm1", "layer_norm2": "norm2",
@@ -38,20 +37,6 @@ def renamed(state: dict):
             name = name.replace(before, after)
         ours[name] = tensor
     return ours
-
-
-def transformers_clip(c: CLIPConfig):
-    clip = pytest.importorskip("transformers.models.clip")
-    text = dict(vocab_size=c.text.vocab_size, hidden_size=c.text.dim, intermediate_size=4 * c.text.dim,
-                num_hidden_layers=c.text.depth, num_attention_heads=c.text.heads,
-                max_position_embeddings=c.text.length, projection_dim=c.projection,
-                bos_token_id=c.text.vocab_size - 2, eos_token_id=c.text.vocab_size - 1)
-    vision = dict(num_channels=c.vision.in_channels, image_size=c.vision.image_size,
-                  patch_size=c.vision.patch, hidden_size=c.vision.dim, intermediate_size=4 * c.vision.dim,
-                  num_hidden_layers=c.vision.depth, num_attention_heads=c.vision.heads,
-                  projection_dim=c.projection)
-    return clip.CLIPModel(clip.CLIPConfig(text_config=text, vision_config=vision,
-                                          projection_dim=c.projection)).eval()
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,21 @@
 
 import pytest
 import torch
-from test_layers import random
+from support.tensors import random
 from torch import nn
 from torch.testing import assert_close
 
-import minildm.denoiser
-from minildm.denoiser import PREDICTION_TYPES, Denoiser, logit_normal, target, to_x0, uniform
-from minildm.schedules import add_noise, cosine, expand, flow, linear
-from minildm.unet import UNet, UNetConfig
+from minildm.diffusion import denoiser as denoiser_module
+from minildm.diffusion.denoiser import (
+    PREDICTION_TYPES,
+    Denoiser,
+    logit_normal,
+    target,
+    to_x0,
+    uniform,
+)
+from minildm.diffusion.schedules import add_noise, cosine, expand, flow, linear
+from minildm.nn.unet import UNet, UNetConfig
 
 TYPES = pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 SCHEDULES = pytest.mark.parametrize("schedule", [cosine, linear, flow], ids=["cosine", "linear", "flow"])
@@ -164,7 +171,7 @@ def test_line_of_the_conversion_table(who):
         ours = factor * their_target(time(t), data, noise)
         assert_close(ours, target(kind, data, noise, alpha, sigma), rtol=0, atol=1e-12)
         assert_close(to_x0(kind, ours, x, alpha, sigma), data, rtol=0, atol=1e-6)
-    assert f"\n  {who} " in minildm.denoiser.__doc__
+    assert f"\n  {who} " in denoiser_module.__doc__
 
 
 @pytest.mark.parametrize("who", [who for who in LINES if who[:2] not in ("Ho", "Ka")])

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_layers import EXACT, random, randomise
+from support.tensors import EXACT, random, randomise
 from torch.testing import assert_close
 
-from minildm.denoiser import Denoiser
-from minildm.dit import Block, DiT, DiTConfig, positions, unpatchify
-from minildm.schedules import flow
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.schedules import flow
+from minildm.nn.dit import Block, DiT, DiTConfig, positions, unpatchify
 
 TINY = DiTConfig(in_channels=3, out_channels=6, dim=16, depth=2, heads=2, num_classes=10)
 TEXT = DiTConfig(4, 4, dim=16, depth=2, heads=2, num_classes=0, context_dim=12)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.vae import Gaussian
+from minildm.nn.vae import Gaussian
 
 
 def loss(images, decoded, mean, logvar, kl_weight):

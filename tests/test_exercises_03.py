@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.schedules import add_noise, from_betas
+from minildm.diffusion.schedules import add_noise, from_betas
 
 
 def test_solutions_pass():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.layers import attention, sinusoid
-from minildm.schedules import add_noise
-from minildm.unet import UNet, UNetConfig
+from minildm.diffusion.schedules import add_noise
+from minildm.nn.layers import attention, sinusoid
+from minildm.nn.unet import UNet, UNetConfig
 
 
 def heads_first(x, heads):

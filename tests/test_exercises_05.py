@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.samplers import ddim, ddpm, last
-from minildm.schedules import time_grid
+from minildm.diffusion.samplers import ddim, ddpm, last
+from minildm.diffusion.schedules import time_grid
 
 
 def posterior(sch, x, x0, t, s, sd=lambda v: v):

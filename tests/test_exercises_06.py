@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from minildm import exercises
-from minildm.text import contrastive_loss
-from minildm.tokenizer import merge
+from minildm.data.tokenizer import merge
+from minildm.nn.clip import contrastive_loss
 
 
 def sentence_state(states, ids, end):

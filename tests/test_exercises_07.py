@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.layers import attention, mean_map
+from minildm.nn.layers import attention, mean_map
 
 
 def cross_attention(q, k, v):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.guidance import cfg, cfg_rescaled, classifier_guidance, interval
-from minildm.schedules import Schedule
+from minildm.diffusion.guidance import cfg, cfg_rescaled, classifier_guidance, interval
+from minildm.diffusion.schedules import Schedule
 
 
 def guided_by_eps(x, null, cond, alpha, sigma, w):

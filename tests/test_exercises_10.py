@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from minildm import exercises
-from minildm.dit import Block, DiTConfig, unpatchify
+from minildm.nn.dit import Block, DiTConfig, unpatchify
 
 
 def patchify(x, p, order=(0, 2, 4, 3, 5, 1)):

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from minildm import exercises
-from minildm.denoiser import to_x0
-from minildm.dit import DiT, DiTConfig
+from minildm.diffusion.denoiser import to_x0
+from minildm.nn.dit import DiT, DiTConfig
 
 
 def tokens_of(channels, side, patch):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_layers import random, randomise
+from support.tensors import random, randomise
 from torch.testing import assert_close
 
 from minildm import MinildmError
-from minildm.denoiser import Denoiser, to_x0
-from minildm.guidance import (
+from minildm.diffusion.denoiser import Denoiser, to_x0
+from minildm.diffusion.guidance import (
     NoisyClassifier,
     autoguidance,
     cfg,
@@ -15,9 +15,9 @@ from minildm.guidance import (
     classifier_guidance,
     interval,
 )
-from minildm.samplers import ddim, last
-from minildm.schedules import add_noise, cosine, flow, time_grid
-from minildm.unet import UNet, UNetConfig
+from minildm.diffusion.samplers import ddim, last
+from minildm.diffusion.schedules import add_noise, cosine, flow, time_grid
+from minildm.nn.unet import UNet, UNetConfig
 
 T = torch.tensor(0.4)
 

@@ -12,12 +12,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.runs import CONFIG, final, same, state
 from torch import nn
 
-from minildm import MinildmError, checkpoint, training
-from minildm.training import EMA, TrainConfig, epoch_order, fit, generator_for, lr_at, read_metrics, train
-
-CONFIG = TrainConfig(steps=12, batch_size=8, lr=1e-2, warmup=3, save_every=4, precision="float32")
+from minildm import MinildmError
+from minildm.training import checkpoint
+from minildm.training import loop as training
+from minildm.training.loop import (
+    EMA,
+    TrainConfig,
+    epoch_order,
+    fit,
+    generator_for,
+    lr_at,
+    read_metrics,
+    train,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,14 +66,6 @@ def go(model, config=CONFIG, run_dir=None, stop=None, data=None, **more):
         if step.i == stop:
             break
     return losses, step
-
-
-def state(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # --- formulas
@@ -279,9 +281,6 @@ def test_generators_differ_by_seed_and_counter():
 
 
 # --- resuming
-
-def final(run_dir):
-    return checkpoint.load(checkpoint.latest(run_dir))[0]
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from minildm import MinildmError
-from minildm.evaluation import Classifier, ClassifierConfig
-from minildm.losses import (
+from minildm.evaluation.classifier import Classifier, ClassifierConfig
+from minildm.nn.vae import AutoencoderKL, VAEConfig
+from minildm.training.loop import TrainConfig, train
+from minildm.training.losses import (
     PatchDiscriminator,
     adaptive_weight,
     hinge_critic,
@@ -17,8 +19,6 @@ from minildm.losses import (
     sharp_losses,
     vgg_maps,
 )
-from minildm.training import TrainConfig, train
-from minildm.vae import AutoencoderKL, VAEConfig
 
 WEIGHTS = SimpleNamespace(kl_weight=1e-3, perceptual_weight=0.5, adversarial_weight=0.3, adversarial_start=0)
 

@@ -10,9 +10,8 @@ import scipy.ndimage
 import torch
 
 from minildm import MinildmError
-from minildm.evaluation import in_batches
-from minildm.metrics import (
-    check_range,
+from minildm.evaluation.classifier import in_batches
+from minildm.evaluation.metrics import (
     coverage,
     diversity,
     frechet_distance,
@@ -25,6 +24,7 @@ from minildm.metrics import (
     psnr,
     ssim,
 )
+from minildm.images import check_range
 
 
 def rng(seed=0):

@@ -4,21 +4,24 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from test_recipes import pictures
+from support.pictures import pictures
 
-from minildm import MinildmError, checkpoint, data, pipeline, recipes
-from minildm.clip import wordings
+from minildm import MinildmError, data
+from minildm import model as pipeline
+from minildm.data.tokenizer import Tokenizer
+from minildm.data.wordings import wordings
 from minildm.demo import recipe_for
-from minildm.denoiser import Denoiser
-from minildm.evaluation import components
-from minildm.guidance import rescaled
-from minildm.pipeline import LatentDiffusion, padded, with_captions
-from minildm.recipes import RECIPES, Recipe, build, for_data
-from minildm.samplers import ddpm
-from minildm.schedules import shift
-from minildm.text import TextTransformer
-from minildm.tokenizer import Tokenizer
-from minildm.training import gains_from_bf16
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.guidance import rescaled
+from minildm.diffusion.samplers import ddpm
+from minildm.diffusion.schedules import shift
+from minildm.evaluation.classifier import components
+from minildm.model import LatentDiffusion, padded, with_captions
+from minildm.nn.clip import TextTransformer
+from minildm.recipes import stages as recipes
+from minildm.recipes.stages import RECIPES, Recipe, build, for_data
+from minildm.training import checkpoint
+from minildm.training.loop import gains_from_bf16
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +185,7 @@ def test_a_configuration_of_another_version_is_refused(pipe):
 def talking(tmp_path_factory):
     """A model of scenes that has seen two steps, with weights large enough for words to matter."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "SCENES", {"train": 80, "test": 20})
+        patch.setattr(data.sets, "SCENES", {"train": 80, "test": 20})
         train = data.load("scenes-glyphs", root=tmp_path_factory.mktemp("data"))
     recipe = RECIPES["smoke-scenes"]
     recipe = replace(recipe, vae_training=replace(recipe.vae_training, steps=2),
@@ -256,7 +259,7 @@ def test_a_tenth_of_the_captions_is_empty_wordings_vary_and_the_tower_stays(monk
             seen.append(ids)
             return super().forward(ids)
 
-    monkeypatch.setattr(data, "SCENES", {"train": 40, "test": 20})
+    monkeypatch.setattr(data.sets, "SCENES", {"train": 40, "test": 20})
     train, recipe = data.load("scenes-glyphs"), RECIPES["smoke-scenes"]
     _, denoiser = build(recipe)
     recipe = replace(recipe, training=replace(recipe.training, steps=30, batch_size=32))

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from minildm import health
-from minildm.denoiser import Denoiser
-from minildm.schedules import cosine, flow
-from minildm.training import TrainConfig, train
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.schedules import cosine, flow
+from minildm.training import monitor as health
+from minildm.training.loop import TrainConfig, train
 
 STEPS = 600
 

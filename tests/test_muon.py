@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training import CONFIG, final, same, state
+from support.runs import CONFIG, final, same, state
 from torch import nn
 
-from minildm.muon import Muon, orthogonal
-from minildm.training import fit, generator_for, train
+from minildm.training.loop import fit, generator_for, train
+from minildm.training.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 27), (27, 8), (16, 16)])

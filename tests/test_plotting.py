@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from minildm import MinildmError, plotting, samplers, schedules
-from minildm.plotting import (
+from minildm import MinildmError, plotting
+from minildm.course.plotting import (
     grid,
     plot_losses,
     plot_schedule,
@@ -20,7 +20,8 @@ from minildm.plotting import (
     show_source,
     trajectory,
 )
-from minildm.training import read_metrics
+from minildm.diffusion import samplers, schedules
+from minildm.training.loop import read_metrics
 
 
 def rng(seed=0):
@@ -241,7 +242,7 @@ def test_show_source_prints_the_code_that_runs(capsys):
     file = open(samplers.__file__).read()
     assert body.rstrip("\n") in file and body.startswith("def ddim(") and "yield Step(i, s, x, x0)" in body
     line = int(head.rsplit(" ", 1)[1])
-    assert "minildm/samplers.py" in head and file.splitlines()[line - 1].startswith("def ddim(")
+    assert "minildm/diffusion/samplers.py" in head and file.splitlines()[line - 1].startswith("def ddim(")
 
 
 def test_show_source_takes_classes_and_refuses_what_has_no_source(capsys):
@@ -259,7 +260,7 @@ def test_in_a_script_without_a_display_nothing_breaks_and_nothing_is_chosen(tmp_
     code = """if True:
         import sys, warnings, torch
         warnings.simplefilter("error")
-        from minildm.plotting import show_images
+        from minildm.course.plotting import show_images
         assert "matplotlib" not in sys.modules
         show_images(torch.zeros(4, 1, 8, 8), path="a.png")
         assert "matplotlib.pyplot" not in sys.modules

@@ -12,18 +12,24 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_layers import EXACT, random, randomise
-from test_text import TINY as TINY_CLIP
-from test_text import transformers_clip
+from support.tensors import EXACT, random, randomise
+from support.towers import TINY as TINY_CLIP
+from support.towers import transformers_clip
 from torch.testing import assert_close
 
-from minildm import MinildmError, cli, formats, pipeline
-from minildm.dit import DiT, DiTConfig
-from minildm.formats import Config
-from minildm.guidance import cfg
-from minildm.pipeline import LatentDiffusion
-from minildm.plotting import grid
-from minildm.pretrained import (
+from minildm import MinildmError, cli
+from minildm import model as pipeline
+from minildm.course.plotting import grid
+from minildm.diffusion.guidance import cfg
+from minildm.diffusion.samplers import ddim, dpmpp_2m
+from minildm.model import LatentDiffusion
+from minildm.nn.clip import CLIP, CLIPConfig, TextConfig, TextTransformer
+from minildm.nn.dit import DiT, DiTConfig
+from minildm.nn.unet import UNet, UNetConfig
+from minildm.nn.vae import AutoencoderKL, VAEConfig
+from minildm.published import formats
+from minildm.published.formats import Config
+from minildm.published.load import (
     STABLE_DIFFUSION,
     fill,
     load_clip,
@@ -37,15 +43,11 @@ from minildm.pretrained import (
     read,
     renamed,
 )
-from minildm.recipes import Recipe
-from minildm.samplers import ddim, dpmpp_2m
-from minildm.text import CLIP, CLIPConfig, TextConfig, TextTransformer
-from minildm.unet import UNet, UNetConfig
-from minildm.vae import AutoencoderKL, VAEConfig
+from minildm.recipes.stages import Recipe
 
 pytestmark = pytest.mark.slow      # importing diffusers' pipelines takes most of its 40 seconds
 
-published = pytest.importorskip("published")
+published = pytest.importorskip("support.published")
 PROMPTS, NEGATIVE = ["a red three left of a blue eight", "Lighthouse, at DUSK"], "blurry"
 IMAGES = dict(rtol=0, atol=1e-4)
 
@@ -477,8 +479,8 @@ def test_the_original_file_is_the_folder(sd, tmp_path, monkeypatch):
     with pytest.raises(MinildmError, match="lora_up.*not expected"):
         save_file(state | {"lora_up": torch.ones(1)}, tmp_path / "more.safetensors")
         load_single_file(tmp_path / "more.safetensors", recipe=ours.recipe, text=ours.text_encoder.config)
-    monkeypatch.setattr("minildm.pretrained.load_single_file", lambda *_: (vae, unet, text))
-    monkeypatch.setattr("minildm.pretrained.STABLE_DIFFUSION", ours.recipe)
+    monkeypatch.setattr("minildm.published.load.load_single_file", lambda *_: (vae, unet, text))
+    monkeypatch.setattr("minildm.published.load.STABLE_DIFFUSION", ours.recipe)
     with pytest.raises(MinildmError, match="tokenizer"):
         LatentDiffusion.load(tmp_path / "v1-5.ckpt")
     shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")

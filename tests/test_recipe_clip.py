@@ -10,24 +10,25 @@ import torch
 import torch.nn.functional as F
 from report import scene_retrieval
 
-from minildm import checkpoint, clip
-from minildm.clip import (
+from minildm.data.scenes import COLOURS, SPOTS, compose
+from minildm.data.sets import CLASSES, ImageSet
+from minildm.data.tokenizer import Tokenizer
+from minildm.data.wordings import DIGITS, wordings
+from minildm.evaluation.metrics import label_accuracy
+from minildm.images import to_float
+from minildm.nn.clip import CLIP, CLIPConfig, TextConfig, VisionConfig, class_vectors
+from minildm.recipes import clip
+from minildm.recipes.clip import (
     RECIPES,
     CLIPRecipe,
     embed,
     scene_pairs,
     tokenize,
     train_clip,
-    wordings,
     zero_shot,
 )
-from minildm.data import CLASSES, ImageSet, to_float
-from minildm.metrics import label_accuracy
-from minildm.scenes import COLOURS, SPOTS, compose
-from minildm.sources import DIGITS
-from minildm.text import CLIP, CLIPConfig, TextConfig, VisionConfig, class_vectors
-from minildm.tokenizer import Tokenizer
-from minildm.training import TrainConfig
+from minildm.training import checkpoint
+from minildm.training.loop import TrainConfig
 
 TINY = CLIPRecipe(
     CLIPConfig(TextConfig(0, 12, 16, 1, 2), VisionConfig(1, 16, 8, 16, 1, 2, stem=(4, 8, 16)), 8),

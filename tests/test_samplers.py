@@ -4,12 +4,12 @@ import inspect
 
 import pytest
 import torch
-from test_layers import random
+from support.tensors import random
 from torch.testing import assert_close
 
-from minildm.denoiser import to_x0
-from minildm.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, euler, heun, last
-from minildm.schedules import (
+from minildm.diffusion.denoiser import to_x0
+from minildm.diffusion.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, euler, heun, last
+from minildm.diffusion.schedules import (
     Schedule,
     add_noise,
     ahead,

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minildm import data, scenes
-from minildm.recipes import load_classifier
-from minildm.scenes import COLOURS, DIGITS, PLACES, Truth
+from minildm import data
+from minildm.data import scenes, sets
+from minildm.data.scenes import COLOURS, PLACES, Truth
+from minildm.data.wordings import DIGITS
+from minildm.evaluation.classifier import load_classifier
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +172,7 @@ def test_agreement_tells_the_failures_apart():
 
 
 def test_loaded_as_any_other_set(monkeypatch):
-    monkeypatch.setattr(data, "SCENES", {"train": 50, "test": 40})
+    monkeypatch.setattr(sets, "SCENES", {"train": 50, "test": 40})
     train, test = (data.load("scenes-glyphs", split) for split in ("train", "test"))
     assert train.images.shape == (50, 3, 32, 32) and len(test) == 40 and not train.truth.held_out.any()
     few = train.subset(5, seed=2)

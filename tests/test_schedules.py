@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minildm import MinildmError, schedules
-from minildm.schedules import (
+from minildm import MinildmError
+from minildm.diffusion import schedules
+from minildm.diffusion.schedules import (
     add_noise,
     ahead,
     at_ratio,

@@ -8,19 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minildm import MinildmError, data, evaluation
-from minildm.evaluation import (
+from minildm import MinildmError, data
+from minildm.evaluation import score as evaluation
+from minildm.evaluation.classifier import (
     Classifier,
     ClassifierConfig,
     augment,
     components,
-    format_scores,
     in_batches,
-    label_accuracy,
-    score,
-    to_unit,
+    load_classifier,
 )
-from minildm.recipes import load_classifier
+from minildm.evaluation.metrics import label_accuracy
+from minildm.evaluation.score import format_scores, score
+from minildm.images import to_unit
 
 
 def rng(seed=0):

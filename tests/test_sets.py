@@ -16,7 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from minildm import MinildmError, data, sources
+from minildm import MinildmError, data
+from minildm.data import files as sources
+from minildm.data import glyphs, sets, wordings
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning must be asked for
 
@@ -87,7 +89,7 @@ def test_crop_undoes_pad_and_the_border_is_black(size, larger):
 
 def test_subset_and_captions():
     images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1)
-    found = data.ImageSet("cifar10", "test", images, torch.arange(50) % 10, data.CLASSES["cifar10"])
+    found = data.ImageSet("cifar10", "test", images, torch.arange(50) % 10, sets.CLASSES["cifar10"])
     part = found.subset(8, seed=1)
     assert len(part) == 8 == len(set(part.images.flatten().tolist()))
     assert torch.equal(part.images.flatten() % 10, part.labels)
@@ -116,7 +118,7 @@ def test_idx_reader_agrees_with_torchvision(tmp_path):
     from torchvision.datasets import MNIST
 
     write_mnist(tmp_path)
-    for split in data.SPLITS:
+    for split in sources.SPLITS:
         ours, theirs = data.load("mnist", split, root=tmp_path), MNIST(tmp_path, train=split == "train")
         assert torch.equal(ours.images[:, 0], theirs.data) and torch.equal(ours.labels, theirs.targets)
 
@@ -153,7 +155,7 @@ def test_no_network_is_a_quick_error_with_the_cure(tmp_path, no_network, name):
 
 
 def test_missing_files_are_downloaded_into_the_root(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_torchvision", lambda name, root, download: write_mnist(root))
+    monkeypatch.setattr(sets, "_torchvision", lambda name, root, download: write_mnist(root))
     assert len(data.load("mnist", root=tmp_path / "new")) == 20
     assert data.available("mnist", root=tmp_path / "new")
 
@@ -182,13 +184,13 @@ def test_cifar_archive_is_read_exactly_and_checked(tmp_path, monkeypatch, no_net
 
 
 def test_cifar_folder_needs_its_ten_classes(tmp_path):
-    for split in data.SPLITS:
-        for i, name in enumerate(data.CLASSES["cifar10"]):
+    for split in sources.SPLITS:
+        for i, name in enumerate(sets.CLASSES["cifar10"]):
             save(tmp_path / "cifar10" / split / name / "0.png", noise(32, 32, 3, seed=i))
     found = data.load("cifar10", root=tmp_path)
     assert found.images.shape == (10, 3, 32, 32) and found.labels.tolist() == list(range(10))
     assert np.array_equal(found.images[8].permute(1, 2, 0).numpy(), noise(32, 32, 3, seed=8))
-    for split in data.SPLITS:
+    for split in sources.SPLITS:
         (tmp_path / "cifar10" / split / "truck").rename(tmp_path / "cifar10" / split / "lorry")
     with pytest.raises(MinildmError, match="lorry") as caught:
         data.load("cifar10", root=tmp_path)
@@ -219,7 +221,7 @@ def test_root_is_argument_then_environment_then_checkout(tmp_path, monkeypatch):
     assert data.data_root(tmp_path / "arg") == tmp_path / "arg"
     assert data.data_root() == tmp_path / "env"
     monkeypatch.delenv("MINILDM_DATA")
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "clone" / "minildm" / "data.py"))
+    monkeypatch.setattr(sets, "__file__", str(tmp_path / "clone" / "minildm" / "data" / "sets.py"))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert data.data_root() == tmp_path / ".cache" / "minildm"
     (tmp_path / "clone" / "data").mkdir(parents=True)
@@ -231,11 +233,11 @@ def test_root_is_argument_then_environment_then_checkout(tmp_path, monkeypatch):
 def test_second_start_reads_the_cache_only(tmp_path, monkeypatch):
     write_mnist(tmp_path)
     first = data.load("mnist", root=tmp_path)
-    monkeypatch.setattr(data, "_read_idx", lambda *args: pytest.fail("read again"))
+    monkeypatch.setattr(sets, "_read_idx", lambda *args: pytest.fail("read again"))
     monkeypatch.setitem(sys.modules, "torchvision", None)  # importing it fails now
     again = data.load("mnist", root=tmp_path)
     assert torch.equal(first.images, again.images) and torch.equal(first.labels, again.labels)
-    assert again.class_names == data.DIGITS and again.skipped == ()
+    assert again.class_names == wordings.DIGITS and again.skipped == ()
 
 
 def test_changed_files_are_read_again_without_a_word(tmp_path):
@@ -272,7 +274,7 @@ def test_folder_without_splits_keeps_a_tenth_of_each_class_for_test(tmp_path):
     for name, n in (("cat", 20), ("dog", 11), ("one", 1)):
         for i in range(n):
             save(tmp_path / "pets" / name / f"{i}.png", noise(16, 16, 3, seed=hash((name, i)) % 2**32))
-    train, test = (data.load(f"folder:{tmp_path / 'pets'}", split, root=tmp_path) for split in data.SPLITS)
+    train, test = (data.load(f"folder:{tmp_path / 'pets'}", split, root=tmp_path) for split in sources.SPLITS)
     assert train.class_names == test.class_names == ("cat", "dog", "one")
     assert train.labels.bincount(minlength=3).tolist() == [18, 10, 1]
     assert test.labels.bincount(minlength=3).tolist() == [2, 1, 0]
@@ -305,7 +307,7 @@ def test_classes_of_test_must_be_classes_of_train(tmp_path):
 def test_one_size_and_one_number_of_channels_for_both_splits(tmp_path):
     save(tmp_path / "x" / "train" / "a" / "0.png", noise(40, 40))
     save(tmp_path / "x" / "test" / "a" / "0.png", noise(20, 30, 3))
-    for split in data.SPLITS:
+    for split in sources.SPLITS:
         assert data.load(f"folder:{tmp_path / 'x'}", split, root=tmp_path).images.shape == (1, 3, 32, 32)
 
 
@@ -389,7 +391,7 @@ def test_nothing_to_read_is_an_error(tmp_path, file):
     if file:
         (tmp_path / "x" / file).write_text("not a picture")
     with pytest.raises(MinildmError, match="no train image") as caught, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data.warnings, "warn", lambda *args, **kwargs: None)
+        patch.setattr(sets.warnings, "warn", lambda *args, **kwargs: None)
         data.load(f"folder:{tmp_path / 'x'}", root=tmp_path)
     assert "JPEG" in caught.value.fix
     with pytest.raises(MinildmError, match="no such folder"):
@@ -402,7 +404,7 @@ def test_folder_cache_follows_every_file(tmp_path):
         save(tmp_path / "x" / f"{i}.png", np.full((8, 8), i, np.uint8))
 
     def load():
-        parts = [data.load(f"folder:{tmp_path / 'x'}", split, root=tmp_path) for split in data.SPLITS]
+        parts = [data.load(f"folder:{tmp_path / 'x'}", split, root=tmp_path) for split in sources.SPLITS]
         return sorted(level for part in parts for level in part.images[:, 0, 0, 0].tolist())
 
     assert load() == [0, 1, 2, 3]
@@ -419,17 +421,17 @@ def test_distance_to_a_square_with_a_hole_is_exact():
         return torch.tensor([[-r, -r], [r, -r], [r, r], [-r, r], [-r, -r]])
 
     points = torch.tensor([[0.0, 0.0], [0.75, 0.0], [0.0, -0.9], [2.0, 2.0], [0.4, 0.1], [-3.0, 0.2]])
-    inside = sources._distance_inside([square(1.0), square(0.5)], points)
+    inside = glyphs._distance_inside([square(1.0), square(0.5)], points)
     torch.testing.assert_close(inside, torch.tensor([-0.5, 0.25, 0.1, -(2**0.5), -0.1, -2.0]))
 
 
 def test_glyphs_are_the_same_again_and_look_like_their_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "GLYPHS", {"train": 600, "test": 200})
-    monkeypatch.setattr(sources, "FONTS", sources.FONTS[::4])
-    train, test = (data.load("glyphs", split, root=tmp_path) for split in data.SPLITS)
+    monkeypatch.setattr(sets, "GLYPHS", {"train": 600, "test": 200})
+    monkeypatch.setattr(glyphs, "FONTS", glyphs.FONTS[::4])
+    train, test = (data.load("glyphs", split, root=tmp_path) for split in sources.SPLITS)
     assert train.images.shape == (600, 1, 28, 28) and test.labels.bincount().tolist() == [20] * 10
     assert train.captions[7] == "the digit seven" and data.available("glyphs", root=tmp_path)
-    assert torch.equal(data.draw_glyphs({"train": 1, "test": 200})["test"][0], test.images)
+    assert torch.equal(glyphs.draw_glyphs({"train": 1, "test": 200})["test"][0], test.images)
     assert not torch.equal(train.images[:200], test.images)
     ink = data.to_float(train.images).add(1).div(2).mean((1, 2, 3))
     assert ink.min() > 0.03 and ink.max() < 0.45                     # neither vanished nor flooded

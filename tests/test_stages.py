@@ -6,34 +6,34 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from support.pictures import pictures
 from torch.utils.flop_counter import FlopCounterMode
 
-from minildm import MinildmError, checkpoint, recipes
-from minildm.data import ImageSet, to_float
-from minildm.evaluation import Classifier, ClassifierConfig
-from minildm.health import check_spread
-from minildm.pipeline import with_captions
-from minildm.recipes import (
+from minildm import MinildmError
+from minildm.data.sets import ImageSet
+from minildm.diffusion.schedules import cosine, flow, linear
+from minildm.evaluation import classifier as classifiers
+from minildm.evaluation.classifier import Classifier, ClassifierConfig
+from minildm.images import to_float
+from minildm.model import with_captions
+from minildm.recipes import classifier as classifier_recipes
+from minildm.recipes import stages as recipes
+from minildm.recipes.classifier import classification_accuracy
+from minildm.recipes.stages import (
     RECIPES,
     Recipe,
     build,
-    classification_accuracy,
     encode_all,
     for_data,
     train_denoiser,
     train_vae,
     variant,
 )
-from minildm.schedules import cosine, flow, linear
-from minildm.training import TrainConfig
+from minildm.training import checkpoint
+from minildm.training.loop import TrainConfig
+from minildm.training.monitor import check_spread
 
 SMOKE = RECIPES["smoke"]
-
-
-def pictures(n=64, channels=1, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (n, channels, 16, 16), generator=generator, dtype=torch.uint8)
-    return ImageSet("toy", "train", images, torch.arange(n) % 3, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -217,11 +217,12 @@ def test_a_sharp_recipe_trains_a_critic_beside_the_vae_and_resumes(tmp_path):
 
 def test_a_classifier_comes_back_from_the_zoo_format(tmp_path, monkeypatch):
     data = pictures()
-    classifier = recipes.train_classifier(data, replace(recipes.CLASSIFIER, steps=2, batch_size=8), bar=False)
-    monkeypatch.setattr(recipes, "ZOO", tmp_path)
-    assert recipes.load_classifier("toy") is None
-    recipes.save_classifier(tmp_path / "toy-classifier", classifier, {"accuracy": 0.5})
-    again = recipes.load_classifier("toy")
+    config = replace(classifier_recipes.CLASSIFIER, steps=2, batch_size=8)
+    classifier = classifier_recipes.train_classifier(data, config, bar=False)
+    monkeypatch.setattr(classifiers, "ZOO", tmp_path)
+    assert classifiers.load_classifier("toy") is None
+    classifiers.save_classifier(tmp_path / "toy-classifier", classifier, {"accuracy": 0.5})
+    again = classifiers.load_classifier("toy")
     x = to_float(data.images)
     with torch.no_grad():
         assert torch.allclose(classifier(x), again(x), atol=1e-2)
@@ -240,10 +241,10 @@ def test_classification_accuracy_is_that_of_what_was_taught():
 def test_colour_images_get_their_own_row_and_classifier(monkeypatch):
     grey, colour = pictures(), pictures(channels=3)
     assert recipes.named("smoke", colour) is RECIPES["smoke"]            # there is one row for both
-    config, training = recipes.classifier_for(grey)
+    config, training = classifier_recipes.classifier_for(grey)
     assert (config.channels_in, config.classes, config.mirror, config.pool) == (1, 3, False, False)
-    config, short = recipes.classifier_for(colour)
+    config, short = classifier_recipes.classifier_for(colour)
     assert (config.channels_in, config.classes, config.mirror, config.pool) == (3, 3, True, True)
     monkeypatch.setenv("MINILDM_BUDGET", "gpu")
-    large, long = recipes.classifier_for(colour)
+    large, long = classifier_recipes.classifier_for(colour)
     assert large.width > config.width and large.shift > config.shift and long.steps > short.steps

@@ -12,7 +12,18 @@ import pytest
 import torch
 
 from minildm import MinildmError
-from minildm.tokenizer import BYTE, BYTES, END, LETTER, START, Tokenizer, merge, normalise, symbols, words
+from minildm.data.tokenizer import (
+    BYTE,
+    BYTES,
+    END,
+    LETTER,
+    START,
+    Tokenizer,
+    merge,
+    normalise,
+    symbols,
+    words,
+)
 
 CORPUS = ["the digit three", "the digit seven", "a photo of a ship", "a photo of an airplane",
           "a red three left of a blue eight", "two green sevens above a yellow one", "it's what they'd draw",

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_layers import EXACT, epsilons, random, randomise, same_weights
+from support.tensors import EXACT, epsilons, random, randomise, same_weights
 from torch.testing import assert_close
 
-from minildm.layers import ResidualBlock, SpatialTransformer
-from minildm.unet import UNet, UNetConfig
+from minildm.nn.layers import ResidualBlock, SpatialTransformer
+from minildm.nn.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32, 48, 48), context_dim=24, heads=4, groups=8)
 TINY = UNetConfig(in_channels=3, out_channels=6, channels=(8, 16), attention=(False, True), blocks=1,

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from test_layers import EXACT, epsilons, random, randomise
+from support.tensors import EXACT, epsilons, random, randomise
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
 from minildm import MinildmError
-from minildm.layers import zero_
-from minildm.vae import AutoencoderKL, Gaussian, VAEConfig
+from minildm.nn.layers import zero_
+from minildm.nn.vae import AutoencoderKL, Gaussian, VAEConfig
 
 SMALL = VAEConfig(channels=(16, 32, 48), groups=8)
 TINY = VAEConfig(in_channels=1, latent_channels=3, channels=(8, 16), blocks=1, groups=4)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from minildm import MinildmError
-from minildm.schedules import log_snr
+from minildm.diffusion.schedules import log_snr
 
 DPI = 80
 # logged with the losses, on other scales
@@ -181,4 +181,6 @@ def show_source(obj):
         file = Path(inspect.getsourcefile(inspect.unwrap(obj)))
     except (TypeError, OSError) as error:
         raise MinildmError(f"{obj!r} has no source", "show_source", "pass a function or a class") from error
-    print(f"# {file.parent.name}/{file.name}, line {max(start, 1)}\n{''.join(lines).rstrip()}")
+    package = Path(__file__).parents[1]
+    place = file.relative_to(package.parent) if file.is_relative_to(package) else file.name
+    print(f"# {place}, line {max(start, 1)}\n{''.join(lines).rstrip()}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 
-from minildm.sources import DIGITS, with_article
+from minildm.data.wordings import DIGITS, with_article
 
 SIZE = 32
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")     # hues of 0, 60, ... 300 degrees

@@ -18,10 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from minildm import MinildmError, checkpoint, scenes, sources
-from minildm.sources import DIGITS, FONTS, FORMATS, SPLITS, draw_glyphs, list_files, read_files
+from minildm import MinildmError
+from minildm.data import scenes
+from minildm.data.files import FORMATS, SPLITS, list_files, read_files
+from minildm.data.glyphs import FONTS, draw_glyphs
+from minildm.data.wordings import DIGITS, with_article
+from minildm.images import pad_to
+from minildm.training import checkpoint
 
 NAMES = ("mnist", "fashion-mnist", "cifar10", "glyphs", "scenes", "scenes-glyphs", "folder:PATH")
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
@@ -61,7 +65,7 @@ class ImageSet:
         if self.truth is not None:
             return scenes.captions(self.truth)
         start = "the digit " if CLASSES.get(self.name) is DIGITS else "a photo of "
-        say = sources.with_article if self.name in ("fashion-mnist", "cifar10") else str
+        say = with_article if self.name in ("fashion-mnist", "cifar10") else str
         sentences = [start + say(name) for name in self.class_names]
         return [sentences[label] for label in self.labels.tolist()]
 
@@ -77,43 +81,11 @@ class ImageSet:
         return replace(self, images=self.images[pick], labels=self.labels[pick], truth=truth)
 
 
-def to_float(images):
-    """uint8 0..255 -> float [-1, 1]."""
-    if images.dtype != torch.uint8:
-        raise MinildmError(f"to_float takes uint8 images, not {images.dtype}",
-                           fix="pass pictures as they were loaded")
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(images):
-    """float [-1, 1] -> uint8 0..255: rounded, and clamped outside. to_uint8(to_float(x)) is x."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def pad_to(images, size: int):
-    """(..., H, W) -> (..., size, size), centred on black: 0 for uint8, -1 for float."""
-    height, width = images.shape[-2:]
-    if size < max(height, width):
-        raise MinildmError(f"can't pad {height}×{width} images to {size}×{size}", fix=f"crop_to({size})")
-    top, left = (size - height) // 2, (size - width) // 2
-    border = (left, size - width - left, top, size - height - top)
-    return F.pad(images, border, value=0 if images.dtype == torch.uint8 else -1)
-
-
-def crop_to(images, size: int):
-    """(..., H, W) -> the central (..., size, size); undoes pad_to."""
-    height, width = images.shape[-2:]
-    if size > min(height, width):
-        raise MinildmError(f"can't crop {height}×{width} images to {size}×{size}", fix=f"pad_to({size})")
-    top, left = (height - size) // 2, (width - size) // 2
-    return images[..., top:top + size, left:left + size]
-
-
 def data_root(root=None) -> Path:
     """`root`, else MINILDM_DATA, else the checkout's data/ if it can be written, else ~/.cache/minildm."""
     if root or os.environ.get("MINILDM_DATA"):
         return Path(root or os.environ["MINILDM_DATA"]).expanduser().resolve()
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     writable = (checkout / "pyproject.toml").exists() and os.access(checkout / "data", os.W_OK)
     return checkout / "data" if writable else Path.home() / ".cache" / "minildm"
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from minildm import MinildmError
-from minildm.schedules import Schedule, add_noise, expand
+from minildm.diffusion.schedules import Schedule, add_noise, expand
 
 PREDICTION_TYPES = ("eps", "x0", "v", "flow")
 ALPHA_MIN = 1e-3  # at pure noise an eps network says nothing about the data: don't divide by zero

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.layers import ResidualBlock, TimeEmbedding
-from minildm.schedules import Schedule, add_noise, expand
+from minildm.diffusion.schedules import Schedule, add_noise, expand
+from minildm.nn.layers import ResidualBlock, TimeEmbedding
 
 
 def both(denoiser, x, t, context, null):

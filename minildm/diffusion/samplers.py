@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from minildm.schedules import Schedule, log_snr
+from minildm.diffusion.schedules import Schedule, log_snr
 
 
 class Step(NamedTuple):

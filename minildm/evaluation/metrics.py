@@ -15,20 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from minildm import MinildmError
-
-
-def check_range(images, where: str):
-    """Refuse what is not float in [-1, 1]. Models overshoot a little, so only clear mistakes are errors."""
-    if not images.is_floating_point():
-        raise MinildmError(f"images are {images.dtype}, not float in [-1, 1]", where, "data.to_float(images)")
-    low, high = images.min().item(), images.max().item()
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise MinildmError("images hold NaN or infinity", where, "look for the first layer that puts it out")
-    if low >= 0 and 0.5 < high <= 1:
-        raise MinildmError("images lie in [0, 1], not in [-1, 1]", where, "pass images * 2 - 1")
-    if max(-low, high) > 5:
-        raise MinildmError(f"images lie in [{low:.3g}, {high:.3g}], not in [-1, 1]", where,
-                           "pass images / 127.5 - 1, or decode the latents first")
+from minildm.images import check_range, to_unit
 
 
 def frechet_distance(a, b) -> float:
@@ -239,10 +226,3 @@ def memorisation(samples, training, held_out) -> dict:
                    "median" + end: distances.median().item()}
     return result | {"ratio": result["median"] / max(result["median_held_out"], 1e-12)}
 
-
-def to_unit(images, where: str):
-    """Images, uint8 or float, as float in [-1, 1]."""
-    if images.dtype == torch.uint8:
-        return images.float() / 127.5 - 1
-    check_range(images, where)
-    return images.float()

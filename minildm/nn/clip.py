@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.layers import Attention, FeedForward, QuickGELU
+from minildm.nn.layers import Attention, FeedForward, QuickGELU
 
 
 @dataclass(frozen=True)

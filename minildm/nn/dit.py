@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.layers import GELU, Attention, FeedForward, TimeEmbedding, zero_
+from minildm.nn.layers import GELU, Attention, FeedForward, TimeEmbedding, zero_
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.layers import Downsample, ResidualBlock, SpatialTransformer, TimeEmbedding, Upsample, zero_
+from minildm.nn.layers import (
+    Downsample,
+    ResidualBlock,
+    SpatialTransformer,
+    TimeEmbedding,
+    Upsample,
+    zero_,
+)
 
 
 @dataclass(frozen=True)

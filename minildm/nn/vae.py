@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.layers import Attention, Downsample, ResidualBlock, Upsample, group_norm, zero_
+from minildm.nn.layers import Attention, Downsample, ResidualBlock, Upsample, group_norm, zero_
 
 EPS = 1e-6  # of the GroupNorms in Stable Diffusion's VAE; its U-Net has 1e-5
 

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 
 from minildm import MinildmError
-from minildm.dit import DiTConfig
-from minildm.text import CLIPConfig, TextConfig, VisionConfig
-from minildm.unet import UNetConfig
-from minildm.vae import VAEConfig
+from minildm.nn.clip import CLIPConfig, TextConfig, VisionConfig
+from minildm.nn.dit import DiTConfig
+from minildm.nn.unet import UNetConfig
+from minildm.nn.vae import VAEConfig
 
 VAE_OLD = [(r"\.(query|key|value)\.", lambda m: f".to_{m[1][0]}."), (r"\.proj_attn\.", ".to_out.0.")]
 TOWER = [(r".*position_ids$", ""), (r"embeddings\.", ""), (r"encoder\.layers", "blocks"),

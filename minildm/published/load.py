@@ -16,15 +16,16 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from minildm import MinildmError, formats
-from minildm.dit import DiT, DiTConfig
-from minildm.formats import Config
-from minildm.recipes import Recipe, denoiser_of
-from minildm.text import CLIP, CLIPConfig, TextConfig, TextTransformer
-from minildm.tokenizer import END, Tokenizer
-from minildm.training import gains_from_bf16
-from minildm.unet import UNet, UNetConfig
-from minildm.vae import AutoencoderKL, VAEConfig
+from minildm import MinildmError
+from minildm.data.tokenizer import END, Tokenizer
+from minildm.nn.clip import CLIP, CLIPConfig, TextConfig, TextTransformer
+from minildm.nn.dit import DiT, DiTConfig
+from minildm.nn.unet import UNet, UNetConfig
+from minildm.nn.vae import AutoencoderKL, VAEConfig
+from minildm.published import formats
+from minildm.published.formats import Config
+from minildm.recipes.stages import Recipe, denoiser_of
+from minildm.training.loop import gains_from_bf16
 
 SCALE = 0.18215     # of Stable Diffusion's latents: 1 / their standard deviation
 STABLE_DIFFUSION = Recipe(

@@ -11,13 +11,21 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from minildm.data import CLASSES, DIGITS, ImageSet, pad_to, to_float
-from minildm.evaluation import ClassifierConfig, augment, in_batches
-from minildm.scenes import Truth, captions
-from minildm.sources import with_article
-from minildm.text import CLIP, CLIPConfig, TextConfig, VisionConfig, class_vectors, contrastive_loss
-from minildm.tokenizer import Tokenizer
-from minildm.training import TrainConfig, fit
+from minildm.data.scenes import Truth, captions
+from minildm.data.sets import ImageSet
+from minildm.data.tokenizer import Tokenizer
+from minildm.data.wordings import wordings
+from minildm.evaluation.classifier import ClassifierConfig, augment, in_batches
+from minildm.images import pad_to, to_float
+from minildm.nn.clip import (
+    CLIP,
+    CLIPConfig,
+    TextConfig,
+    VisionConfig,
+    class_vectors,
+    contrastive_loss,
+)
+from minildm.training.loop import TrainConfig, fit
 
 
 @dataclass(frozen=True)
@@ -32,20 +40,6 @@ class CLIPRecipe:
 
 
 # wordings of one meaning, {} "three", {a} "a three": those to train with, and those kept from training
-DIGIT_WORDINGS = (
-    ("the digit {}", "{a}", "{}", "a picture of {a}", "a handwritten {}", "the number {}", "this is {a}",
-     "here you see {a}", "somebody wrote {a} by hand", "a white {} on black", "a drawing of the digit {}",
-     "it says {}, in ink", "a photograph of the digit {}", "{a} on paper", "{}, white on black",
-     "what you see is {a}, is it not?", "a small {} in the middle of the picture", "somebody's {}",
-     "the number {}, from a form", "an old scan of the number {}", "a digit: {}", "yes, {}!",
-     "{a} that was written by a child", "this shows the digit {} well"),
-    ("an image of the digit {}", "a photo of the number: {}", "{a}, drawn with a pen", "look, that is {a}!",
-     "my teacher's favourite {}", "{}, as far as I can tell"))
-PHOTO_WORDINGS = (
-    ("a photo of {a}", "{a}", "{}", "a picture of {a}", "a small photo of {a}", "a blurry picture of {a}",
-     "this is {a}", "here you see {a}", "a photo of the {}", "{a} in a picture", "a good view of {a}",
-     "somebody took a photo of {a}"),
-    ("an image of {a}", "a tiny picture that shows {a}", "look, that is {a}!", "a close-up of the {}"))
 TEXT = TextConfig(0, 24, dim=64, depth=2, heads=2)
 RECIPES = {
     "mnist": CLIPRecipe(
@@ -68,12 +62,6 @@ RECIPES = {
         TrainConfig(steps=4000, batch_size=128, lr=2e-3, warmup=100, decay="cosine", ema=0.99),
         ClassifierConfig(rotation=0, zoom=0.1, shift=3, mirror=True)),
 }
-
-
-def wordings(images: ImageSet, held_out: bool = False) -> list[list[str]]:
-    """Sentences for each class of a set, classes x wordings; held_out: those that training does not see."""
-    templates = (DIGIT_WORDINGS if CLASSES.get(images.name) is DIGITS else PHOTO_WORDINGS)[held_out]
-    return [[t.format(name, a=with_article(name)) for t in templates] for name in images.class_names]
 
 
 def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]], run_dir=None,

@@ -5,23 +5,23 @@ A run folder makes each move resumable: run it again and it goes on from where i
 """
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from minildm import budget, checkpoint, clip, schedules
-from minildm.data import ImageSet, to_float
-from minildm.denoiser import Denoiser, logit_normal, uniform
-from minildm.dit import DiT, DiTConfig
-from minildm.evaluation import Classifier, ClassifierConfig, in_batches, label_accuracy
-from minildm.health import check_spread
-from minildm.losses import PatchDiscriminator, sharp_losses
-from minildm.training import TrainConfig, fit
-from minildm.unet import UNet, UNetConfig
-from minildm.vae import AutoencoderKL, VAEConfig
+from minildm.data.sets import ImageSet
+from minildm.diffusion import schedules
+from minildm.diffusion.denoiser import Denoiser, logit_normal, uniform
+from minildm.evaluation.classifier import Classifier, load_classifier
+from minildm.images import to_float
+from minildm.nn.dit import DiT, DiTConfig
+from minildm.nn.unet import UNet, UNetConfig
+from minildm.nn.vae import AutoencoderKL, VAEConfig
+from minildm.recipes import clip
+from minildm.training.loop import TrainConfig, fit
+from minildm.training.losses import PatchDiscriminator, sharp_losses
+from minildm.training.monitor import check_spread
 
-ZOO = Path(__file__).resolve().parent.parent / "data" / "zoo"
 SCHEDULES = {name: getattr(schedules, name) for name in ("linear", "scaled_linear", "cosine", "flow")}
 NETWORKS = {UNetConfig: UNet, DiTConfig: DiT}
 TIMES = {"uniform": uniform, "logit_normal": logit_normal, "two_thirds": logit_normal}   # then uniform
@@ -119,9 +119,6 @@ RECIPES = {
 }
 RECIPES["gpu-short-colour"] = replace(RECIPES["gpu-colour"], training=replace(
     RECIPES["gpu-colour"].training, steps=13_000, ema=0.999), weak_step=1300)     # for 10 minutes
-CLASSIFIER = TrainConfig(steps=3200, batch_size=128, lr=2e-3, weight_decay=0.05, warmup=100, ema=0.99)
-COLOUR_CLASSIFIER = TrainConfig(steps=800, batch_size=512, lr=3e-3, warmup=80, clip=0, ema=0.99, muon=0.2)
-GPU_COLOUR_CLASSIFIER = replace(COLOUR_CLASSIFIER, steps=4000, ema=0.995)    # 0.916 on a H200, 1.1 minutes
 
 
 def named(name: str, images: ImageSet) -> Recipe:
@@ -243,54 +240,3 @@ def identity_of(recipe: Recipe) -> dict:
     words = "schedule", "prediction_type", "times", "shift", "features", "lead", "weak_step"
     return {"network": asdict(recipe.network), **{word: getattr(recipe, word) for word in words}}
 
-
-def classifier_for(images: ImageSet) -> tuple[ClassifierConfig, TrainConfig]:
-    """What classifier suits a set and the budget: photographs may be mirrored, not turned, and want more."""
-    channels, classes = images.images.shape[1], len(images.class_names)
-    if channels == 1:
-        return ClassifierConfig(channels, classes), CLASSIFIER
-    small = ClassifierConfig(channels, classes, width=64, growth=(1, 4, 4), rotation=0, zoom=0, shift=2,
-                             mirror=True, pool=True), COLOUR_CLASSIFIER
-    large = replace(small[0], width=128, shift=4), GPU_COLOUR_CLASSIFIER
-    return budget(smoke=small, cpu=small, gpu=large)
-
-
-def train_classifier(images: ImageSet, training: TrainConfig | None = None, run_dir=None, bar: bool = True):
-    """A classifier of this set, from whose features samples are scored; `training` replaces the recipe's."""
-    config, recipe = classifier_for(images)
-    training = training or recipe
-    with torch.random.fork_rng():
-        torch.manual_seed(training.seed)
-        model = Classifier(config)
-    model.to(images.images.device)
-    if config.pool:
-        model.whiten(to_float(images.subset(5000).images))
-
-    def loss(pictures, labels, generator):
-        return model.loss(to_float(pictures), labels, generator)
-
-    fit(model, loss, (images.images, images.labels), training, run_dir, bar, {"classifier": asdict(config)})
-    return model.eval()
-
-
-def classification_accuracy(train: ImageSet, test: ImageSet, config: TrainConfig | None = None) -> float:
-    """Accuracy on `test` of one that saw `train` alone (CAS: Ravuri & Vinyals 2019, arXiv:1905.10887)."""
-    classifier = train_classifier(train, config, bar=False)
-    return label_accuracy(in_batches(classifier, test.images.to(train.images.device)), test.labels)
-
-
-def save_classifier(folder, classifier: Classifier, measured: dict):
-    """As fp16, with its config and what it measured."""
-    tensors = {name: t.half() for name, t in classifier.state_dict().items()}
-    checkpoint.save(folder, tensors, {"classifier": asdict(classifier.config), "measured": measured})
-
-
-def load_classifier(name: str = "mnist") -> Classifier | None:
-    """The zoo's classifier of a data set; None where the zoo has none."""
-    folder = ZOO / f"{name}-classifier"
-    if not folder.is_dir():
-        return None
-    tensors, meta = checkpoint.load(folder)
-    model = Classifier(checkpoint.from_dict(ClassifierConfig, meta["classifier"]))
-    model.load_state_dict({key: t.float() for key, t in tensors.items()})
-    return model.eval()

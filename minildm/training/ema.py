@@ -4,7 +4,8 @@ import contextlib
 
 import torch
 
-from minildm import MinildmError, checkpoint
+from minildm import MinildmError
+from minildm.training import checkpoint
 
 
 class EMA:

@@ -23,9 +23,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minildm import MinildmError, checkpoint, health
-from minildm.ema import EMA, copy, tensors_of, under
-from minildm.muon import Muon
+from minildm import MinildmError
+from minildm.training import checkpoint, monitor
+from minildm.training.ema import EMA, copy, tensors_of, under
+from minildm.training.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
                 run.restore(folder, identity)
                 checkpoint.prune(run_dir)               # what a crash may have left
             log = stack.enter_context(_open_log(run_dir, run.i))
-        begun, saved, watch = run.i, run.i, health.Watch()
+        begun, saved, watch = run.i, run.i, monitor.Watch()
         progress = stack.enter_context(tqdm(total=config.steps, initial=begun, leave=False,
                                             disable=not bar or "CI" in os.environ))
         try:
@@ -157,7 +158,7 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
                     tqdm.write(f"step {run.i}/{config.steps}: {1 / each:.1f} steps/s, "
                                f"done in about {left // 60} min {left % 60} s")
                 for left in watch(step.row()) if bar else ():
-                    tqdm.write(f"step {run.i}: {health.describe(*left)}")
+                    tqdm.write(f"step {run.i}: {monitor.describe(*left)}")
                 yield step
         except (KeyboardInterrupt, GeneratorExit):      # GeneratorExit: the caller left the loop early
             if log and run.whole and run.i > saved:
@@ -204,7 +205,6 @@ def optimizers_for(weights, config: TrainConfig) -> list[torch.optim.Optimizer]:
 
 class _Run:
     """What a checkpoint holds: the model, its average, the optimizers' moments, the number of steps done."""
-
     def __init__(self, model, config):
         self.model, self.config, self.ema, self.i = model, config, EMA(model, config.ema), 0
         self.whole = True       # False in the midst of a step

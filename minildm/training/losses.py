@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
-from minildm.metrics import check_range
+from minildm.images import check_range
 
 
 def perceptual(maps, images, copies):

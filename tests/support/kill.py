@@ -1,7 +1,7 @@
 """kill -9 aimed inside a save: does the run resume, and does it end with the same bits as one never killed?
 
-    python tests/kill.py 50                 every one must resume and end bit-identical
-    python tests/kill.py 50 --in-place      the same with a writer that overwrites its one checkpoint: fails
+    python tests/support/kill.py 50                 every one must resume and end bit-identical
+    python tests/support/kill.py 50 --in-place   the same with a writer that overwrites: fails
 
 A random moment almost never hits a save, so the child kills itself at a chosen one: any line executed while
 saving and pruning, or before or after any eighth of a write. Forked children share the parent's torch.
@@ -23,7 +23,8 @@ import torch
 
 torch.set_num_threads(1)        # bit-identical sums; and a pool of threads would not survive the fork
 
-from minildm import checkpoint, training  # noqa: E402
+from minildm.training import checkpoint  # noqa: E402
+from minildm.training import loop as training  # noqa: E402
 
 CONFIG = training.TrainConfig(steps=6, batch_size=8, lr=1e-2, save_every=1, precision="float32")
 real_save, real_prune = checkpoint.save, checkpoint.prune

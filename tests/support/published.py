@@ -10,10 +10,10 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from test_layers import randomise
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from minildm.tokenizer import Tokenizer
+from minildm.data.tokenizer import Tokenizer
+from support.tensors import randomise
 
 BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 DDIM = DDIMScheduler(**BETAS, clip_sample=False, timestep_spacing="leading", steps_offset=1,

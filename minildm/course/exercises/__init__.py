@@ -5,18 +5,18 @@ and the likely wrong ones, and says nothing about how to write the function. Eac
 under its stub, and the same call is the graded test.
 """
 
-from minildm.exercises.lesson_00 import *  # noqa: F403
-from minildm.exercises.lesson_01 import *  # noqa: F403
-from minildm.exercises.lesson_02 import *  # noqa: F403
-from minildm.exercises.lesson_03 import *  # noqa: F403
-from minildm.exercises.lesson_04 import *  # noqa: F403
-from minildm.exercises.lesson_05 import *  # noqa: F403
-from minildm.exercises.lesson_06 import *  # noqa: F403
-from minildm.exercises.lesson_07 import *  # noqa: F403
-from minildm.exercises.lesson_08 import *  # noqa: F403
-from minildm.exercises.lesson_09 import *  # noqa: F403
-from minildm.exercises.lesson_10 import *  # noqa: F403
-from minildm.exercises.lesson_14 import *  # noqa: F403
-from minildm.exercises.lesson_15 import *  # noqa: F403
-from minildm.exercises.lesson_16 import *  # noqa: F403
-from minildm.exercises.lesson_A1 import *  # noqa: F403
+from minildm.course.exercises.lesson_00 import *  # noqa: F403
+from minildm.course.exercises.lesson_01 import *  # noqa: F403
+from minildm.course.exercises.lesson_02 import *  # noqa: F403
+from minildm.course.exercises.lesson_03 import *  # noqa: F403
+from minildm.course.exercises.lesson_04 import *  # noqa: F403
+from minildm.course.exercises.lesson_05 import *  # noqa: F403
+from minildm.course.exercises.lesson_06 import *  # noqa: F403
+from minildm.course.exercises.lesson_07 import *  # noqa: F403
+from minildm.course.exercises.lesson_08 import *  # noqa: F403
+from minildm.course.exercises.lesson_09 import *  # noqa: F403
+from minildm.course.exercises.lesson_10 import *  # noqa: F403
+from minildm.course.exercises.lesson_14 import *  # noqa: F403
+from minildm.course.exercises.lesson_15 import *  # noqa: F403
+from minildm.course.exercises.lesson_16 import *  # noqa: F403
+from minildm.course.exercises.lesson_A1 import *  # noqa: F403

@@ -2,8 +2,8 @@
 
 import torch
 
-from minildm.data import to_uint8
-from minildm.exercises.compare import compare, fail, passed, randn
+from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.images import to_uint8
 
 
 def check_to_uint8(f):

@@ -2,8 +2,8 @@
 
 import torch
 
-from minildm.exercises.compare import compare, fail, passed, randn
-from minildm.vae import Gaussian
+from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.nn.vae import Gaussian
 
 
 def check_reparameterise(f):

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from minildm.exercises.compare import compare, fail, passed, randn
-from minildm.losses import adaptive_weight, hinge_critic, perceptual
+from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.training.losses import adaptive_weight, hinge_critic, perceptual
 
 
 def check_linear_copy(f):

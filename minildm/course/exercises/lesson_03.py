@@ -2,8 +2,8 @@
 
 import torch
 
-from minildm import schedules
-from minildm.exercises.compare import compare, passed, randn
+from minildm.course.exercises.compare import compare, passed, randn
+from minildm.diffusion import schedules
 
 
 def check_alpha_bar(f):

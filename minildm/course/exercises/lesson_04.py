@@ -2,8 +2,9 @@
 
 import torch
 
-from minildm import layers, schedules
-from minildm.exercises.compare import compare, fail, passed, randn
+from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.diffusion import schedules
+from minildm.nn import layers
 
 
 def check_sinusoid(f):

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from minildm.exercises.compare import compare, fail, passed, randn
-from minildm.text import contrastive_loss
+from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.nn.clip import contrastive_loss
 
 
 def check_merge_pair(f):

@@ -4,11 +4,11 @@ import re
 
 import torch
 
-from minildm.exercises.compare import compare, fail, passed, randn
-from minildm.formats import compvis_unet
-from minildm.layers import Attention
-from minildm.pretrained import SCALE
-from minildm.schedules import leading_grid, scaled_linear
+from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.diffusion.schedules import leading_grid, scaled_linear
+from minildm.nn.layers import Attention
+from minildm.published.formats import compvis_unet
+from minildm.published.load import SCALE
 
 NONE = "your function returned None: is the `return` missing?"
 

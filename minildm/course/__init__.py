@@ -1,0 +1,1 @@
+"""What the lessons need beside the package: exercises with their checks, and figures."""

@@ -1,0 +1,1 @@
+"""The subject of the course: schedules, denoisers, samplers, guidance. Begin with `denoiser`."""

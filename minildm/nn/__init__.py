@@ -1,0 +1,1 @@
+"""The networks, tensors in and tensors out. Begin with `layers`."""

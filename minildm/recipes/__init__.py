@@ -1,0 +1,1 @@
+"""Experiments as code, from data to model. Begin with `stages`."""

@@ -1,0 +1,1 @@
+"""One loop that trains every model, and what surrounds it. Begin with `loop`."""

@@ -9,10 +9,6 @@ the second opinion comes from (a weaker model, a classifier), when it is asked, 
     denoise = interval(cfg(denoiser, context, null, 4.0), cfg(denoiser, context, null), 0.1, 0.8)
 """
 
-import functools
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -165,41 +161,3 @@ class NoisyClassifier(nn.Module):
             return -F.cross_entropy(self(x, t).float(), labels, reduction="none")
 
         return log_prob
-
-
-class Condition(NamedTuple):
-    denoiser: object
-    context: object
-    null: object
-
-
-@dataclass(frozen=True)
-class Cfg:
-    scale: float
-    phi: float = 0.0
-    channels: int | None = None
-
-    def __call__(self, denoise, condition):
-        return cfg(condition.denoiser, condition.context, condition.null, self.scale, self.channels)
-
-
-@dataclass(frozen=True)
-class Autoguidance:
-    guide: object
-    scale: float
-    phi: float = 0.0
-    channels: int | None = None
-
-    def __call__(self, denoise, condition):
-        weak = functools.partial(self.guide, context=condition.context)
-        return autoguidance(denoise, weak, self.scale, self.phi, self.channels)
-
-
-def guided(denoiser, context, null, guidance=None):
-    denoise = functools.partial(denoiser, context=context)
-    condition = Condition(denoiser, context, null)
-    values = guidance if isinstance(guidance, tuple | list) else [guidance]
-    for value in values:
-        if value is not None:
-            denoise = value(denoise, condition)
-    return denoise

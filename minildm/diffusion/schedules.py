@@ -138,6 +138,3 @@ def shift(ts, by: float = 3.0):
     On the flow schedule every sigma / alpha becomes `by` times what it was.
     """
     return by * ts / (1 + (by - 1) * ts)
-
-
-shift_channels = ahead

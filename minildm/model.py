@@ -21,7 +21,7 @@ from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.guidance import autoguidance, cfg
 from minildm.diffusion.samplers import ddim, ddpm, last
 from minildm.diffusion.schedules import leading_grid, rounded_grid, shift, time_grid
-from minildm.evaluation.classifier import components
+from minildm.evaluation.classifier import pca_features
 from minildm.images import crop_to, pad_to
 from minildm.nn.clip import TextTransformer
 from minildm.nn.dit import DiTConfig
@@ -113,7 +113,7 @@ class LatentDiffusion:
         if len(labels) and not (0 <= labels.min() and labels.max() < len(self.class_names)):
             raise MinildmError(f"labels {labels.min()}..{labels.max()} are not all classes", "generate",
                                f"use 0..{len(self.class_names) - 1}: {', '.join(self.class_names)}")
-        return labels, torch.full_like(labels, self.denoiser.network.null_class)
+        return labels, torch.full_like(labels, self.denoiser.network.null_context)
 
     def times(self, n: int | None = None, sampler=ddim):
         """The times of n steps, (n + 1,): for published models those of diffusers' scheduler of that name."""
@@ -232,7 +232,7 @@ def train(recipe: Recipe, data: ImageSet, run_dir=None, bar: bool = True):
         images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
     latents = encode_all(vae.eval(), images)
     if recipe.features:
-        more = components(eyes(images), images, recipe.features, latents[0].shape[-1])
+        more = pca_features(eyes(images), images, recipe.features, latents[0].shape[-1])
         latents = [torch.cat(pair, 1) for pair in zip(latents, (more, torch.zeros_like(more)), strict=True)]
     weak = build(recipe)[1].to(data.images.device) if recipe.weak_step else None
     text = tokenizer = None

@@ -50,7 +50,7 @@ class Recipe:
     num_inference_steps: int = 30
     text: clip.CLIPRecipe | None = None     # its text tower reads the captions; None: labels
     features: int = 0       # channels of what the eyes see, drawn along with the latents and then thrown away
-    lead: float = 2.0       # `schedules.ahead`: these channels' sigma / alpha is so much smaller
+    lead: float = 2.0       # `schedules.shift_channels`: these channels' sigma / alpha is so much smaller
     weak_step: int = 0      # the denoiser's average after so many steps is kept as a lesser denoiser, which
     weak_scale: float = 2.5     # `autoguidance` leads away from, so far, beside guidance_scale,
     weak_phi: float = 0.0       # and takes back so much of the contrast that this adds
@@ -172,9 +172,9 @@ def denoiser_of(recipe: Recipe, network: nn.Module) -> Denoiser:
     if recipe.features:
         lead = torch.ones(recipe.network.in_channels)
         lead[-recipe.features:] = recipe.lead
-        schedule = schedules.ahead(schedule, lead)
+        schedule = schedules.shift_channels(schedule, lead)
     return Denoiser(network, schedule, recipe.prediction_type, times,
-                    delay=0.0 if recipe.steps_offset is None else 1 / 1000)
+                    t_offset=0.0 if recipe.steps_offset is None else 1 / 1000)
 
 
 def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: bool = True, maps=None) -> dict:
@@ -184,7 +184,7 @@ def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: boo
     """
     config, parts, critic = recipe.vae, nn.ModuleDict({"loss": vae}), None
     if recipe.perceptual_weight and maps is None:
-        maps = eyes(images).maps
+        maps = eyes(images).feature_maps
     if recipe.adversarial_weight:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.vae_training.seed)
@@ -229,7 +229,7 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
     def loss(mean, std, labels, generator, step):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         late = recipe.times == "two_thirds" and 3 * step > 2 * recipe.training.steps
-        return denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
+        return denoiser.loss(mean + std * noise, labels, generator, uniform if late else None, drop=0.1)
 
     return fit(denoiser, loss, (*latents, labels), recipe.training, run_dir, bar, identity_of(recipe),
                early=weak and (recipe.weak_step, weak))

@@ -6,7 +6,7 @@ import torch
 
 from minildm import budget
 from minildm.data.sets import ImageSet
-from minildm.evaluation.classifier import Classifier, ClassifierConfig, in_batches
+from minildm.evaluation.classifier import ClassifierConfig, build_classifier, in_batches
 from minildm.evaluation.metrics import label_accuracy
 from minildm.images import to_float
 from minildm.training.loop import TrainConfig, fit
@@ -33,7 +33,7 @@ def train_classifier(images: ImageSet, training: TrainConfig | None = None, run_
     training = training or recipe
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
-        model = Classifier(config)
+        model = build_classifier(config)
     model.to(images.images.device)
     if config.pool:
         model.whiten(to_float(images.subset(5000).images))

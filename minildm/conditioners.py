@@ -12,6 +12,7 @@ import torch
 
 from minildm import MinildmError
 from minildm.data.tokenizer import Tokenizer
+from minildm.diffusion.denoiser import drop_context
 from minildm.nn.clip import TextTransformer
 
 DROP = 0.1      # the share of conditions that training replaces by nothing
@@ -78,8 +79,7 @@ class Labels:
         return asked.to(self.device)
 
     def drop(self, asked, generator=None, share: float = DROP) -> torch.Tensor:
-        dropped = torch.rand(len(asked), generator=generator, device=asked.device) < share
-        return torch.where(dropped, self.null_label, asked)
+        return drop_context(asked, self.null_label, share, generator)
 
     def null(self, n: int, negative: str = "") -> torch.Tensor:
         if negative:
@@ -120,9 +120,8 @@ class Prompts:
         return self.encoder(asked.to(device))[0]
 
     def drop(self, asked, generator=None, share: float = DROP) -> torch.Tensor:
-        dropped = torch.rand(len(asked), 1, generator=generator, device=asked.device) < share
-        empty = self.tokenizer([""], self.length).to(asked.device)                      # (1, L)
-        return torch.where(dropped, empty, asked)
+        empty = self.tokenizer([""], asked.shape[1]).to(asked.device)                   # (1, L)
+        return drop_context(asked, empty, share, generator)
 
     def null(self, n: int, negative: str = "") -> torch.Tensor:
         return self.embed(self.tokenizer([negative], self.length)).expand(n, -1, -1)

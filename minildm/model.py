@@ -20,7 +20,7 @@ from minildm import MinildmError, saved
 from minildm.conditioners import Conditioner, Prompts
 from minildm.data.tokenizer import Tokenizer
 from minildm.diffusion.denoiser import Denoiser
-from minildm.diffusion.guidance import Cfg, guided
+from minildm.diffusion.guidance import Cfg, as_tuple, guided
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import leading_grid, rounded_grid, shift, time_grid
 from minildm.latents import FeatureLatents, LatentSpace
@@ -58,7 +58,7 @@ class LatentDiffusion:
         self.latent_space = latent_space
         self.denoiser = denoiser.eval()
         self.conditioner = conditioner
-        self.guidance = tuple(guidance)
+        self.guidance = as_tuple(guidance)
         self.sampling = sampling
         self.class_names = tuple(class_names)
         self.dtype = dtype
@@ -99,7 +99,7 @@ class LatentDiffusion:
         return ModelSpec(
             vae=self.vae.config,
             network=self.denoiser.network.config,
-            schedule=schedule_name(space, self.denoiser.schedule),
+            schedule=schedule_name(self.denoiser.schedule),
             prediction_type=self.denoiser.prediction_type,
             text=self.text_encoder.config if isinstance(self.conditioner, Prompts) else None,
             features=FeatureSpec(space.channels, space.feature_shift) if with_features else None,
@@ -148,9 +148,7 @@ class LatentDiffusion:
         guidance_scale is short for another scale of the model's `Cfg`; 1 is off, whatever the model has.
         """
         if guidance_scale is None:
-            found = self.guidance if guidance is DEFAULT else guidance
-            values = found if isinstance(found, tuple | list) else (found,)
-            return tuple(value for value in values if value is not None)
+            return self.guidance if guidance is DEFAULT else as_tuple(guidance)
         if guidance is not DEFAULT:
             raise MinildmError("guidance and guidance_scale are both given", "generate", "pass one of them")
         if guidance_scale == 1:

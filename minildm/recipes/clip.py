@@ -34,7 +34,7 @@ class CLIPRecipe:
 
     clip: CLIPConfig
     training: TrainConfig
-    motion: ClassifierConfig | None = None  # how far pictures are turned, zoomed, shifted; None: not at all
+    augmentation: ClassifierConfig | None = None  # how far pictures are turned, zoomed, shifted; None: not at all
     vocab_size: int = 600                   # at most; 514 of them are bytes, start and end
     measured: str = "not yet"
 
@@ -83,8 +83,8 @@ def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]],
     def loss(pictures, meaning, generator):
         pick = torch.randint(tokens.shape[1], meaning.shape, generator=generator, device=meaning.device)
         pictures = to_float(pictures)
-        if recipe.motion:
-            pictures = augment(pictures, recipe.motion, generator)
+        if recipe.augmentation:
+            pictures = augment(pictures, recipe.augmentation, generator)
         logits = clip(pictures, tokens[meaning, pick])
         return {"loss": contrastive_loss(logits, meaning[:, None] == meaning), "scale": clip.scale}
 

@@ -7,6 +7,7 @@ stands on another's outcome (a denoiser on a VAE's latents) refuses to go on whe
 import contextlib
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -78,6 +79,24 @@ def seeded(seed: int):
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         yield
+
+
+def stage_folders(run_dir) -> dict:
+    """Where each step of an experiment keeps its run; None keeps nothing."""
+    return {stage: Path(run_dir) / stage if run_dir else None for stage in ("vae", "text", "denoiser")}
+
+
+def mirrors(images: ImageSet, options: Options) -> bool:
+    """Whether mirror images are learned as well: if asked, else of CIFAR-10's photographs alone.
+
+    A mirrored digit, letter or road sign is another one, or none.
+    """
+    return images.name == "cifar10" if options.mirror is None else options.mirror
+
+
+def shortened(sizes: Sizes, steps: int, ema: float) -> Sizes:
+    """The same networks, the denoiser trained for fewer steps and averaged over fewer."""
+    return replace(sizes, training=replace(sizes.training, steps=steps, ema=ema))
 
 
 def fit_to(config: TrainConfig, images: ImageSet, seed: int) -> TrainConfig:

@@ -4,7 +4,13 @@ from dataclasses import asdict, replace
 
 from minildm import budget
 from minildm.data.sets import ImageSet
-from minildm.evaluation.classifier import Classifier, ClassifierConfig, build_classifier, in_batches
+from minildm.evaluation.classifier import (
+    Classifier,
+    ClassifierConfig,
+    build_classifier,
+    enlarged,
+    in_batches,
+)
 from minildm.evaluation.metrics import label_accuracy
 from minildm.images import to_float
 from minildm.recipes.stages import Options, fit_to, mirrors, seeded
@@ -45,7 +51,7 @@ def untrained(images: ImageSet, config: ClassifierConfig, seed: int = 0) -> Clas
     model.to(images.images.device)
     if config.pool:
         # its first layer is measured, not trained
-        model.whiten(to_float(images.subset(5000).images))
+        model.whiten(enlarged(to_float(images.subset(5000).images)))
     return model
 
 

@@ -25,6 +25,7 @@ from minildm.nn.clip import (
     class_vectors,
     contrastive_loss,
 )
+from minildm.recipes.stages import seeded
 from minildm.training.loop import TrainConfig, fit
 
 
@@ -75,8 +76,7 @@ def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]],
     tokens = tokenize(tokenizer, sentences, config.text.length).to(images.device)
     used = (tokens == tokenizer.end).int().argmax(-1).max() + 1                     # the rest is padding
     tokens = tokens[..., :used]
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
+    with seeded(recipe.training.seed):
         clip = CLIP(config)
     clip.to(images.device)
 

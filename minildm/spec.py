@@ -75,6 +75,9 @@ class ModelSpec:
         try:
             network = dict(values["network"])
             config = config_class(network.pop("module"), network.pop("class"))
+            if unknown := network.keys() - {f.name for f in fields(config)}:
+                raise MinildmError(f"no {config.__name__} has {', '.join(sorted(unknown))}",
+                                   "LatentDiffusion.load", "it was saved by another version: train it again")
             rest = {key: value for key, value in values.items() if key not in ("network", "guidance")}
             spec = checkpoint.from_dict(cls, {**rest, "network": None})
             guidance = tuple(values.get("guidance", ()))

@@ -80,6 +80,7 @@ SAMPLING = {"smoke": Sampling(5, time_shift=2.0), "cpu": Sampling(20, time_shift
 def train(images: ImageSet, options: Options = Options(), run_dir=None, sizes: Sizes | None = None,
           guide: Guide | None = None) -> Trained:
     """Train a model of a colour set, going on where run_dir stopped. `sizes` takes the place of a row."""
+    sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
     tuned = images.name == "cifar10"
@@ -87,7 +88,7 @@ def train(images: ImageSet, options: Options = Options(), run_dir=None, sizes: S
 
     # what the network is told: labels, or sentences in a text tower's words
     told = condition(images, options, folders["text"], mirror)
-    sizes = fit_sizes(sizes or size_of(SIZES, options.budget), images, options,
+    sizes = fit_sizes(sizes, images, options,
                       FEATURES if tuned else 0, told.dim)
     vae, network = build(sizes, device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)

@@ -57,12 +57,13 @@ STEPS = {"smoke": 5, "cpu": 20}         # of the sampler; 30 where nothing was t
 def train(images: ImageSet, options: Options = Options(), run_dir=None,
           sizes: Sizes | None = None) -> Trained:
     """Train a model of a grey set, going on where run_dir stopped. `sizes` takes the place of a row."""
+    sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
 
     # what the network is told: labels, or sentences in a text tower's words
     told = condition(images, options, folders["text"], options.mirror)
-    sizes = fit_sizes(sizes or size_of(SIZES, options.budget), images, options, context_dim=told.dim)
+    sizes = fit_sizes(sizes, images, options, context_dim=told.dim)
     vae, network = build(sizes, device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)
 

@@ -65,12 +65,13 @@ def train(images: ImageSet, options: Options = Options(), run_dir=None,
     if options.mirror:
         raise MinildmError("scenes can't be mirrored: left would be called right", "recipes.scenes",
                            "leave out mirror")
+    sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
 
     # sentences, and a text tower that knows what they mean
     told = sentences_of_scenes(images, options, folders["text"])
-    sizes = fit_sizes(sizes or size_of(SIZES, options.budget), images, options, context_dim=told.dim)
+    sizes = fit_sizes(sizes, images, options, context_dim=told.dim)
     vae, network = build(sizes, device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)
 

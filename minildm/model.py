@@ -280,4 +280,4 @@ def train_on_captions(denoiser: Denoiser, text: TextTransformer, tokenizer: Toke
 
     identity = {**recipes.identity_of(recipe), "text": asdict(text.config)}
     return fit(denoiser, loss, (*latents, meanings), recipe.training, run_dir, bar, identity,
-               early=weak and (recipe.weak_step, weak))
+               snapshot=weak and (recipe.weak_step, weak))

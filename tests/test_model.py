@@ -165,7 +165,7 @@ def test_features_are_drawn_beside_the_latents_and_left_aside(monkeypatch, capti
 
 def test_captions_keep_an_early_average_too(monkeypatch):
     kept = []
-    monkeypatch.setattr(pipeline, "fit", lambda *given, early=None, **more: kept.append(early) or {})
+    monkeypatch.setattr(pipeline, "fit", lambda *given, snapshot=None, **more: kept.append(snapshot) or {})
     data, smoke = pictures(), RECIPES["smoke"]
     vae_training = replace(smoke.vae_training, steps=1, batch_size=16)
     recipe = with_captions(replace(smoke, vae_training=vae_training, weak_step=2), data)

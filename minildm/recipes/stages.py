@@ -19,7 +19,7 @@ from minildm.nn.unet import UNet, UNetConfig
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.recipes import clip
 from minildm.training.loop import TrainConfig, fit
-from minildm.training.losses import PatchDiscriminator, sharp_losses
+from minildm.training.losses import FinePatchDiscriminator, sharp_losses
 from minildm.training.monitor import check_spread
 
 SCHEDULES = {name: getattr(schedules, name) for name in ("linear", "scaled_linear", "cosine", "flow")}
@@ -188,7 +188,7 @@ def train_vae(vae: AutoencoderKL, images, recipe: Recipe, run_dir=None, bar: boo
     if recipe.adversarial_weight:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.vae_training.seed)
-            critic = PatchDiscriminator(config.in_channels, fine=True)
+            critic = FinePatchDiscriminator(config.in_channels)
         parts["critic"] = critic.to(images.device)
 
     def loss(batch, generator, step):
@@ -232,7 +232,7 @@ def train_denoiser(denoiser: Denoiser, latents, labels, recipe: Recipe, run_dir=
         return denoiser.loss(mean + std * noise, labels, generator, times=uniform if late else None)
 
     return fit(denoiser, loss, (*latents, labels), recipe.training, run_dir, bar, identity_of(recipe),
-               early=weak and (recipe.weak_step, weak))
+               snapshot=weak and (recipe.weak_step, weak))
 
 
 def identity_of(recipe: Recipe) -> dict:

@@ -190,9 +190,12 @@ def test_two_processes_one_folder_one_trains(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_inside_a_save_it_resumes_bit_for_bit():
-    """A handful of the experiment in kill.py, and the in-place writer that must fail it."""
-    code = "import json, kill; print(json.dumps([kill.experiment(5), kill.experiment(5, True)]))"
-    out = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE)
-    ours, in_place = json.loads(out.stdout)
-    assert ours["killed"] == ours["resumed"] == ours["identical"] == ours["clean"] == 5, ours
+    """A handful of the experiment in kill.py, by steps and by the clock; a writer in place must fail."""
+    code = ("import json, kill; print(json.dumps([kill.experiment(5), "
+            "kill.experiment(5, by_clock=True), kill.experiment(5, in_place=True)]))")
+    out = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent / "support",
+                         stdout=subprocess.PIPE)
+    *atomic, in_place = json.loads(out.stdout)
+    for ours in atomic:
+        assert ours["killed"] == ours["resumed"] == ours["identical"] == ours["clean"] == 5, ours
     assert in_place["killed"] == 5 and in_place["identical"] < 5, in_place

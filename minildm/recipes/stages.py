@@ -24,7 +24,7 @@ from minildm.model import LatentDiffusion
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.spec import network_class
 from minildm.training.loop import TrainConfig, fit, generator_for
-from minildm.training.losses import PatchDiscriminator, sharp_losses
+from minildm.training.losses import FinePatchDiscriminator, sharp_losses
 from minildm.training.monitor import check_spread
 
 SAMPLE = 10_000     # pictures that scales and bases are measured on
@@ -124,7 +124,7 @@ def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss 
         feature_maps = feature_extractor(images).feature_maps
     if weights.adversarial_weight:
         with seeded(config.seed):
-            critic = PatchDiscriminator(vae.config.in_channels, fine=True)
+            critic = FinePatchDiscriminator(vae.config.in_channels)
         parts["critic"] = critic.to(images.device)
     sharp = weights.perceptual_weight or critic is not None
 

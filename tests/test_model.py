@@ -309,7 +309,8 @@ def test_features_stand_beside_latents_have_no_spread_and_are_left_aside(pipe):
     mean, std = space.encode(pictures(3, 14), mirror=True)
     assert mean.shape == (6, 6, 4, 4) and std.shape == (6, 4, 4, 4)
     z = sample_latents(mean, std, torch.Generator().manual_seed(0))
-    assert torch.equal(z[:, 4:], marks.expand(6, -1, -1, -1)) and not torch.equal(z[:, :4], mean[:, :4].float())
+    assert torch.equal(z[:, 4:], marks.expand(6, -1, -1, -1))
+    assert not torch.equal(z[:, :4], mean[:, :4].float())
     with torch.no_grad():
         assert torch.equal(space.decode(z), pipe.decode(z[:, :4]))
     alpha, sigma = space.shift_schedule(flow)

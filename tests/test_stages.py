@@ -125,7 +125,8 @@ def test_the_other_backbone_costs_about_as_much():
 
 
 def test_a_backbone_stays_what_it_is_unless_the_other_is_asked_for():
-    dit, unet = DiTConfig(4, 4, 32, 2, 2), UNetConfig(4, 4, (16, 32), (False, True), context_dim=32, heads=2)
+    dit, unet = DiTConfig(4, 4, 32, 2, 2), UNetConfig(4, 4, (16, 32), (False, True), context_dim=32, heads=2,
+                                                         groups=8)
     assert swap_backbone(dit, "auto") is swap_backbone(dit, "dit") is dit
     assert swap_backbone(unet, "auto") is swap_backbone(unet, "unet") is unet
     with pytest.raises(MinildmError, match="no backbone"):
@@ -150,7 +151,8 @@ def test_colour_alone_is_no_photograph():
     signs = pictures(channels=3)
     photographs = replace(signs, name="cifar10")
     assert not stages.mirrors(signs, Options()) and stages.mirrors(photographs, Options())
-    assert stages.mirrors(signs, Options(mirror=True)) and not stages.mirrors(photographs, Options(mirror=False))
+    assert stages.mirrors(signs, Options(mirror=True))
+    assert not stages.mirrors(photographs, Options(mirror=False))
     sizes = short(cifar10.SIZES["smoke"])
     plain = cifar10.train(signs, QUIET, sizes=sizes).model
     assert plain.guidance == (Cfg(2.0),) and plain.spec.features is None
@@ -448,8 +450,8 @@ def test_wordings_vary_and_empty_ones_are_of_the_right_length():
 def test_what_cannot_be_trained_or_written_is_said_before_it(tmp_path):
     images = pictures()
     assert check_before_training(images, tmp_path / "a") is None
-    with pytest.raises(MinildmError, match="at most half as many|can't be judged"):
-        check_before_training(images.subset(1), tmp_path, num=10) and None
+    with pytest.raises(MinildmError, match="nothing can be learned"):
+        check_before_training(images.subset(1), tmp_path, num=10)
     wide = replace(images, images=images.images[..., :8])
     with pytest.raises(MinildmError, match="square"):
         check_before_training(wide, tmp_path)

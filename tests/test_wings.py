@@ -5,26 +5,31 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
 ROOM = {"minildm", "minildm.images"}        # what every wing may use
+PARTS = "conditioners latents spec saved model"
 MAY_IMPORT = {                              # a wing: the wings, or single modules, below it
     "nn": "",
     "diffusion": "nn.layers",
     "training": "nn diffusion",
     "evaluation": "nn training",
     "data": "training.checkpoint",
-    "model": "nn diffusion training evaluation data",
-    "published": "nn diffusion training data model",
-    "recipes": "nn diffusion training evaluation data model published",
-    "course": "nn diffusion training evaluation data model published recipes",
-    "bench": "nn diffusion training evaluation data model published recipes course",
-    "demo": "nn diffusion training evaluation data model published recipes course",
-    "cli": "nn diffusion training evaluation data model published recipes course demo bench",
+    # what a model is made of, each a file beside it
+    "conditioners": "nn diffusion data",
+    "latents": "nn diffusion",
+    "spec": "nn diffusion training latents",
+    "legacy": "",
+    "saved": "nn training data conditioners latents spec legacy",
+    "model": "nn diffusion training data conditioners latents spec saved",
+    "published": "nn diffusion training data conditioners latents spec model",
+    "recipes": "nn diffusion training evaluation data " + PARTS + " published",
+    "course": "nn diffusion training evaluation data " + PARTS + " published recipes",
+    "bench": "nn diffusion training evaluation data " + PARTS + " published recipes course",
+    "demo": "nn diffusion training evaluation data " + PARTS + " published recipes course",
+    "cli": "nn diffusion training evaluation data " + PARTS + " published recipes course demo bench",
     "__main__": "cli",
 }
 EXCEPTIONS = {
     # one call loads any model; a folder that others published is handed on to the wing that reads it
     "model.py": {"published.load"},
-    # until experiments are code, and a model is built from what it saved
-    "model.py+": {"recipes", "recipes.clip", "recipes.stages"},
     "published/load.py": {"recipes.stages"},
 }
 

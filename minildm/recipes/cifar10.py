@@ -20,6 +20,7 @@ from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import condition
 from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
 from minildm.recipes.stages import (
+    USUAL,
     Options,
     Sizes,
     Trained,
@@ -77,7 +78,7 @@ GUIDES = {"smoke": Guide(5, 1.4, 2.4, 0.3), "cpu": Guide(1000, 1.4, 2.4, 0.3),
 SAMPLING = {"smoke": Sampling(5, time_shift=2.0), "cpu": Sampling(20, time_shift=2.0)}
 
 
-def train(images: ImageSet, options: Options = Options(), run_dir=None, sizes: Sizes | None = None,
+def train(images: ImageSet, options: Options = USUAL, run_dir=None, sizes: Sizes | None = None,
           guide: Guide | None = None) -> Trained:
     """Train a model of a colour set, going on where run_dir stopped. `sizes` takes the place of a row."""
     sizes = sizes or size_of(SIZES, options.budget)

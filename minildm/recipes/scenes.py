@@ -17,6 +17,7 @@ from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import sentences_of_scenes
 from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
 from minildm.recipes.stages import (
+    USUAL,
     Options,
     Sizes,
     Trained,
@@ -59,7 +60,7 @@ SAMPLING = {"smoke": Sampling(3)}
 GUIDANCE = {"smoke": 2.0}
 
 
-def train(images: ImageSet, options: Options = Options(), run_dir=None,
+def train(images: ImageSet, options: Options = USUAL, run_dir=None,
           sizes: Sizes | None = None) -> Trained:
     """Train a model of scenes, going on where run_dir stopped. `sizes` takes the place of a row."""
     if options.mirror:

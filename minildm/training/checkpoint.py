@@ -34,8 +34,7 @@ TRIES = 100
 
 # What each kind of folder has in its `state.json`, and no other kind.
 KINDS = {
-    "model": "a diffusion model",
-    "recipe": "a diffusion model",
+    "model": "a diffusion model", "recipe": "a diffusion model",
     "classifier": "a classifier",
     "identity": "a step of a training run",
     "key": "a cached copy of a data set",

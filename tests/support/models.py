@@ -14,6 +14,8 @@ from minildm.recipes.stages import seeded
 from minildm.spec import Sampling, make_denoiser
 
 NAMES = ("a", "b", "c")
+GUIDANCE = (Cfg(2.0),)
+SAMPLING = Sampling(5)
 
 
 @torch.no_grad()
@@ -25,8 +27,8 @@ def louder(module, scale=0.05, seed=0):
     return module
 
 
-def small_model(size=14, features=0, schedule="flow", prediction_type="flow", guidance=(Cfg(2.0),),
-                sampling=Sampling(5)):
+def small_model(size=14, features=0, schedule="flow", prediction_type="flow", guidance=GUIDANCE,
+                sampling=SAMPLING):
     """A model of labels a, b, c and grey pictures."""
     drawn = 4 + features
     with seeded(0):

@@ -14,6 +14,7 @@ from minildm import MinildmError, budget, data, plotting
 from minildm import model as pipeline
 from minildm.evaluation.metrics import psnr
 from minildm.evaluation.score import format_scores, score
+from minildm.recipes import classifier as classifiers
 from minildm.recipes import stages as recipes
 from minildm.recipes.stages import Recipe
 
@@ -77,10 +78,10 @@ def classifier_for(images: data.ImageSet, out: Path):
     classifier = recipes.load_classifier(images.name)
     if classifier is None:
         print("training a classifier of this set, to measure with")
-        kind, recipe = recipes.classifier_for(images)
+        kind, recipe = classifiers.classifier_for(images)
         steps = budget(smoke=20, cpu=150 if kind.pool else 600, gpu=2400)
         config = replace(recipe, steps=steps, batch_size=min(recipe.batch_size, len(images)))
-        classifier = recipes.train_classifier(images, config, out / "classifier")
+        classifier = classifiers.train_classifier(images, config, out / "classifier")
     return classifier.to(images.images.device)
 
 

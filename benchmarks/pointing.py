@@ -1,4 +1,4 @@
-"""Where attention puts the words of a colour and a digit, on pictures that show what was asked for."""
+"""Where attention puts the words of colours and digits, on pictures that show what was asked for."""
 
 import time
 

@@ -147,13 +147,14 @@ def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
         def to(device):
             return name_set
 
-    monkeypatch.setattr(demo.data, "load", load)
-    monkeypatch.setattr(demo.data.sets, "load", load)
-    monkeypatch.setattr(demo.data, "available", lambda name: False)
+    for place in demo.data, demo.data.sets:
+        monkeypatch.setattr(place, "load", load)
+        monkeypatch.setattr(place, "available", lambda name, *root: False)
     assert demo.load_for_training("auto") == (name_set, demo.FALLBACK)
     with pytest.raises(MinildmError):
         demo.load_for_training("mnist")
-    monkeypatch.setattr(demo.data, "available", lambda name: True)          # it is there, and damaged
+    for place in demo.data, demo.data.sets:                                 # it is there, and damaged
+        monkeypatch.setattr(place, "available", lambda name, *root: True)
     with pytest.raises(MinildmError):
         demo.load_for_training("auto")
 

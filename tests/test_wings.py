@@ -72,8 +72,8 @@ def test_no_file_is_over_300_lines():
 
 
 def test_every_form_of_import_is_seen():
-    forms = ["import minildm.nn.vae", "import minildm.nn.vae as v", "from minildm.nn.vae import AutoencoderKL",
-             "from minildm.nn import vae", "def f():\n    from minildm.nn.vae import Gaussian"]
+    forms = ["import minildm.nn.vae", "import minildm.nn.vae as v", "from minildm.nn import vae",
+             "from minildm.nn.vae import AutoencoderKL", "def f():\n    from minildm.nn.vae import Gaussian"]
     assert all("nn.vae" in imported(form) for form in forms)
     assert imported("import torch\nfrom minildm import MinildmError, budget") == set()
 

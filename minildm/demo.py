@@ -7,16 +7,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from minildm import MinildmError, budget, data, plotting
+from minildm import budget, data, plotting
 from minildm import model as pipeline
 from minildm.evaluation.metrics import psnr
 from minildm.evaluation.score import format_scores, score
 from minildm.recipes import classifier as classifiers
 from minildm.recipes import stages as recipes
 from minildm.recipes.stages import Recipe
+from minildm.samples import save_samples
 
 FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
 
@@ -57,16 +57,9 @@ def load_for_training(name: str) -> tuple[data.ImageSet, str]:
     return found.to("cuda" if torch.cuda.is_available() else "cpu"), note
 
 
-def default_out(command: str, name: str, words=()) -> Path:
-    """runs/COMMAND-DATA, and what is not the default; a folder of pictures gives its own name."""
-    changed = [word for word in words if word not in ("auto", "flow")]
-    return Path("runs") / "-".join([command, Path(name.removeprefix("folder:")).name, *changed])
-
-
-def train_model(name: str, out: Path | None, seed: int, recipe_name: str, words, captions: bool = False):
+def train_model(name: str, out: Path, seed: int, recipe_name: str, words, captions: bool = False):
     """Train on a set and keep the model in OUT/model."""
     images, _ = load_for_training(name)
-    out = out or default_out("train", name, (*words, "captions") if captions else words)
     _, recipe = recipe_for(recipe_name, seed, images, words, captions)
     pipe, _, _ = pipeline.train(recipe, images, out)
     pipe.save(out / "model")
@@ -102,30 +95,10 @@ def reconstruction_psnr(pipe, name: str, limit: int = 2000) -> float:
     return psnr(data.crop_to(back, pipe.image_size), data.crop_to(real, pipe.image_size))
 
 
-def save_samples(path: Path, images, labels):
-    """images uint8 (N, C, H, W) as (N, H, W) or (N, H, W, 3), labels int (N,)."""
-    pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
-    temporary = path.with_name(".tmp-" + path.name)
-    np.savez_compressed(temporary, images=pixels.cpu().numpy(), labels=labels.cpu().numpy())
-    os.replace(temporary, path)
-
-
-def evaluate_file(path: Path, name: str):
-    """Print the scores of a samples.npz against a set."""
-    try:
-        with np.load(path) as file:
-            pixels, labels = torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]).long()
-    except Exception as error:          # of zipfile, numpy, the file system: no common ancestor
-        raise MinildmError(f"this is no samples.npz: {error}", path, "minildm demo writes one") from None
-    images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    print(format_scores(measure(images, labels, data.load(name), path.parent)))
-
-
-def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str, words):
+def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words):
     """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png, model/."""
     began = time.perf_counter()
     real, note = load_for_training(name)
-    out = out or default_out("demo", real.name, words)
     recipe_name, recipe = recipe_for(recipe_name, seed, real, words)
     if note:
         print(note)

@@ -16,8 +16,12 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
     "recipes": "nn diffusion training evaluation data model published",
     "course": "nn diffusion training evaluation data model published recipes",
     "bench": "nn diffusion training evaluation data model published recipes course",
-    "demo": "nn diffusion training evaluation data model published recipes course",
-    "cli": "nn diffusion training evaluation data model published recipes course demo bench",
+    "samples": "nn diffusion training evaluation data model published recipes course",
+    "demo": "nn diffusion training evaluation data model published recipes course samples",
+    "cli": "nn diffusion training evaluation data model published recipes course samples demo bench "
+           "answers options",
+    "answers": "options",
+    "options": "",
     "__main__": "cli",
 }
 EXCEPTIONS = {

@@ -4,19 +4,22 @@ import json
 import os
 import platform
 import time
-from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
 from minildm import budget, data, plotting
-from minildm import model as pipeline
+from minildm.evaluation.classifier import load_classifier
 from minildm.evaluation.metrics import psnr
-from minildm.evaluation.score import format_scores, score
-from minildm.recipes import classifier as classifiers
-from minildm.recipes import stages as recipes
-from minildm.recipes.stages import Recipe
+from minildm.evaluation.score import finite, format_scores, score
+from minildm.latents import encode_all, padded
+from minildm.recipes import cifar10, mnist, scenes
+from minildm.recipes.classifier import classifier_for, short_training, train_classifier
+from minildm.recipes.preflight import check_before_training
+from minildm.recipes.stages import Options, Trained, mirrors
 from minildm.samples import save_samples
+from minildm.training import checkpoint
 
 FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
 
@@ -32,107 +35,141 @@ def hardware() -> str:
     return f"{os.cpu_count()} CPU cores, {name}"
 
 
-def recipe_for(name: str, seed: int, images: data.ImageSet, words,
-               captions: bool = False) -> tuple[str, Recipe]:
-    """A recipe for a set by name, "auto" by budget, with this seed; words are backbone and objective."""
-    if name == "auto":
-        name = budget(smoke="smoke", cpu="cpu", gpu="gpu")
-    recipe = recipes.variant(recipes.named(name, images), *words)
-    if captions:
-        recipe = pipeline.with_captions(recipe, images)
-
-    def fitted(config):
-        return replace(config, seed=seed, batch_size=min(config.batch_size, len(images)))
-
-    return name, replace(recipe, vae_training=fitted(recipe.vae_training), training=fitted(recipe.training),
-                         text=recipe.text and replace(recipe.text, training=fitted(recipe.text.training)))
+def experiment_for(images: data.ImageSet) -> ModuleType:
+    """The experiment that a set belongs to: that of captions, of colour, or of grey pictures."""
+    if images.truth is not None:
+        return scenes
+    return cifar10 if images.images.shape[1] == 3 else mnist
 
 
-def load_for_training(name: str) -> tuple[data.ImageSet, str]:
+def options_for(recipe_name: str, seed: int, words=("auto", "flow"), captions: bool = False,
+                mirror: bool | None = None) -> Options:
+    """What the command line says of an experiment; words are backbone and objective."""
+    backbone, objective = words
+    if recipe_name == "auto":
+        recipe_name = budget(smoke="smoke", cpu="cpu", gpu="gpu")
+    return Options(recipe_name, seed, backbone, objective, captions, mirror)
+
+
+def load_for_training(name: str, size: int | None = None) -> tuple[data.ImageSet, str]:
     """The training set on the device, and a note when it is not the one that "auto" hoped for."""
     auto = name == "auto"
     name = data.default() if auto else name
     note = FALLBACK if auto and name == "glyphs" else ""
-    found = data.load(name)
+    found = data.load(name, **({"size": size} if size else {}))
     return found.to("cuda" if torch.cuda.is_available() else "cpu"), note
 
 
-def train_model(name: str, out: Path, seed: int, recipe_name: str, words, captions: bool = False):
+def announce(command: str, images: data.ImageSet, options: Options):
+    """Say what is about to be trained, in one line."""
+    side = images.images.shape[-1]
+    mirror = "with" if mirrors(images, options) else "without"
+    print(f"{command}: {len(images):,} images of {images.name}, {side} x {side}, {mirror} mirror images, "
+          f"recipe {options.budget}, {options.backbone} {options.objective}, seed {options.seed}, "
+          f"{hardware()}")
+
+
+def train_model(name: str, out: Path, seed: int, recipe_name: str, words=("auto", "flow"),
+                captions: bool = False, size: int | None = None, mirror: bool | None = None):
     """Train on a set and keep the model in OUT/model."""
-    images, _ = load_for_training(name)
-    _, recipe = recipe_for(recipe_name, seed, images, words, captions)
-    pipe, _, _ = pipeline.train(recipe, images, out)
-    pipe.save(out / "model")
+    images, _ = load_for_training(name, size)
+    options = options_for(recipe_name, seed, words, captions, mirror)
+    announce("train", images, options)
+    with checkpoint.lock(out):
+        check_before_training(images, out)
+        trained = experiment_for(images).train(images, options, out)
+        trained.model.save(out / "model")
     print(f"the model is in {out / 'model'}: minildm sample --model {out / 'model'}")
 
 
-def classifier_for(images: data.ImageSet, out: Path):
+def judge_of(images: data.ImageSet, out: Path, mirror: bool | None = None):
     """The zoo's classifier of this set; where there is none, one trained here, in a minute or a few."""
-    classifier = recipes.load_classifier(images.name)
+    classifier = load_classifier(images.name)
     if classifier is None:
         print("training a classifier of this set, to measure with")
-        kind, recipe = classifiers.classifier_for(images)
-        steps = budget(smoke=20, cpu=150 if kind.pool else 600, gpu=2400)
-        config = replace(recipe, steps=steps, batch_size=min(recipe.batch_size, len(images)))
-        classifier = classifiers.train_classifier(images, config, out / "classifier")
+        config, training = classifier_for(images, mirror)
+        training = short_training(images, config, training)
+        classifier = train_classifier(images, training, out / "classifier", config=config)
     return classifier.to(images.images.device)
 
 
-def measure(samples, labels, real: data.ImageSet, out: Path) -> dict:
+def measure(samples, labels, real: data.ImageSet, out: Path, mirror: bool | None = None) -> dict:
     """Scores of uint8 samples beside their floors, on as many as the real set allows."""
     n = min(len(samples), len(real) // 2)
-    pick = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:n].to(samples.device)
-    return score(samples[pick], labels[pick], real, classifier_for(real, out))
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
+    pick = order[:n].to(samples.device)
+    return score(samples[pick], labels[pick], real, judge_of(real, out, mirror))
 
 
 @torch.no_grad()
-def reconstruction_psnr(pipe, name: str, limit: int = 2000) -> float:
-    """Mean PSNR in dB of test images through the VAE and back, at their own size."""
-    test = data.load(name, "test").subset(limit).to(pipe.device)
-    side = pipeline.padded(pipe.image_size, pipe.recipe)
-    real = data.to_float(data.pad_to(test.images, side))
-    back = torch.cat([pipe.vae.decode(pipe.vae.encode(batch).mean) for batch in real.split(250)]).clamp(-1, 1)
-    return psnr(data.crop_to(back, pipe.image_size), data.crop_to(real, pipe.image_size))
+def reconstruction_psnr(model, test: data.ImageSet) -> float | None:
+    """Mean PSNR in dB of a set's images through the VAE and back, at their own size."""
+    images = test.images.to(model.device)
+    vae = model.vae
+    side = padded(model.image_size, vae.config.factor * model.denoiser.network.multiple)
+    latents = encode_all(vae, images, side=side).mean
+    space = getattr(model.latent_space, "space", model.latent_space)       # without features
+    return finite(psnr(space.decode(latents), data.to_float(images)))
 
 
-def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words):
+def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words=("auto", "flow"),
+         size: int | None = None, mirror: bool | None = None):
     """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png, model/."""
     began = time.perf_counter()
-    real, note = load_for_training(name)
-    recipe_name, recipe = recipe_for(recipe_name, seed, real, words)
+    real, note = load_for_training(name, size)
+    options = options_for(recipe_name, seed, words, mirror=mirror)
     if note:
         print(note)
-    print(f"demo: {len(real):,} images of {real.name}, recipe {recipe_name}, {' '.join(words)}, "
-          f"seed {seed}, {hardware()}")
-    seconds = {"data": time.perf_counter() - began}
+    announce("demo", real, options)
+    # two commands in one folder would write the same files
+    with checkpoint.lock(out):
+        test = check_before_training(real, out, num, size)
+        seconds = {"data": time.perf_counter() - began}
+        trained = experiment_for(real).train(real, options, out)
+        trained.model.save(out / "model")       # measured below, kept whatever happens there
+        seconds["vae"] = sum(trained.vae_history["seconds"])
+        seconds["denoiser"] = sum(trained.history["seconds"])
+        images, labels = draw(trained, real, out, num, seed, seconds)
+        facts = {"data": real.name, "recipe": options.budget, "backbone": options.backbone,
+                 "objective": options.objective, "seed": seed, "num": num, "hardware": hardware()}
+        clock = time.perf_counter()
+        scores = measure(images, labels, real, out, mirror)
+        scores["psnr"] = reconstruction_psnr(trained.model, test) if test is not None else None
+        seconds["measuring"] = time.perf_counter() - clock
+        seconds["total"] = time.perf_counter() - began
+        facts["scores"] = scores
+        facts["seconds"] = {key: round(value, 1) for key, value in seconds.items()}
+        trained.model.save(out / "model", facts)
+        write_json(out / "metrics.json", facts)
+    report(scores, seconds, out)
+    if note:
+        print(note)
 
-    pipe, vae_metrics, metrics = pipeline.train(recipe, real, out)
-    pipe.save(out / "model")                # measured below, kept whatever happens there
-    seconds |= {"vae": sum(vae_metrics["seconds"]), "denoiser": sum(metrics["seconds"])}
 
-    classes, clock = len(real.class_names), time.perf_counter()
-    labels = (torch.arange(num) % classes).to(real.images.device)
-    images = data.to_uint8(pipe.generate(labels, seed=seed))
+def draw(trained: Trained, real: data.ImageSet, out: Path, num: int, seed: int, seconds: dict):
+    """Draw every class in turn, num pictures: uint8 images and labels, which are also written to OUT."""
+    clock = time.perf_counter()
+    labels = (torch.arange(num) % len(real.class_names)).to(real.images.device)
+    images = data.to_uint8(trained.model.generate(labels, seed=seed))
     seconds["sampling"] = time.perf_counter() - clock
     save_samples(out / "samples.npz", images, labels)
     plotting.save_grid(out / "samples.png", images.cpu(), labels.cpu(), real.class_names)
-    plotting.plot_losses(vae_metrics, out / "losses-vae.png", title="VAE")
-    plotting.plot_losses(metrics, out / "losses.png", title="denoiser")
+    plotting.plot_losses(trained.vae_history, out / "losses-vae.png", title="VAE")
+    plotting.plot_losses(trained.history, out / "losses.png", title="denoiser")
+    return images, labels
 
-    clock = time.perf_counter()
-    scores = measure(images, labels, real, out)
-    scores["psnr"] = reconstruction_psnr(pipe, real.name)
-    seconds["measuring"] = time.perf_counter() - clock
-    seconds["total"] = time.perf_counter() - began
-    facts = {"data": real.name, "recipe": recipe_name, "backbone": words[0], "objective": words[1],
-             "seed": seed, "num": num, "hardware": hardware(), "scores": scores,
-             "seconds": {key: round(value, 1) for key, value in seconds.items()}}
-    pipe.save(out / "model", facts)
-    (out / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n")
 
+def report(scores: dict, seconds: dict, out: Path):
+    """Print what was measured, and where the pictures are."""
     print(format_scores(scores))
-    print(f"reconstruction  {scores['psnr']:>10.2f} dB PSNR")
+    decibels = "-" if scores["psnr"] is None else f"{scores['psnr']:.2f}"
+    print(f"reconstruction  {decibels:>10} dB PSNR")
     print(", ".join(f"{key} {value:.0f} s" for key, value in seconds.items()))
     print(f"look at {out / 'samples.png'}")
-    if note:
-        print(note)
+
+
+def write_json(path: Path, facts: dict):
+    """Write a file whole, in the place of a link too; NaN, which JSON has not, is refused."""
+    part = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    part.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    os.replace(part, path)

@@ -6,10 +6,12 @@ from support.tensors import random
 from torch import nn
 from torch.testing import assert_close
 
+from minildm import MinildmError
 from minildm.diffusion import denoiser as denoiser_module
 from minildm.diffusion.denoiser import (
     PREDICTION_TYPES,
     Denoiser,
+    drop_context,
     logit_normal,
     target,
     to_x0,
@@ -25,7 +27,7 @@ SCHEDULES = pytest.mark.parametrize("schedule", [cosine, linear, flow], ids=["co
 class Oracle(nn.Module):
     """Knows the data, works out the noise in x, and answers as the papers define each prediction."""
 
-    null_class = 10
+    null_context = 10
 
     def __init__(self, prediction_type, schedule, data):
         super().__init__()
@@ -43,7 +45,7 @@ class Oracle(nn.Module):
 class Constant(nn.Module):
     """Answers zero, and remembers what it was asked."""
 
-    null_class = 10
+    null_context = 10
 
     def forward(self, x, t, context=None):
         self.x, self.t, self.context = x, t, context
@@ -103,27 +105,37 @@ def test_network_is_trained_on_noised_data_at_its_time():
 
 def test_a_network_that_counts_from_0_is_told_so():
     told = []
-    denoiser = Denoiser(lambda x, t, context: told.append(t) or x, linear, delay=1 / 1000)
+    denoiser = Denoiser(lambda x, t, context: told.append(t) or x, linear, t_offset=1 / 1000)
     x = denoiser(random(2, 1, 4, 4), torch.tensor([0.001, 1.0]))
     assert_close(told[0], torch.tensor([0.0, 0.999]))
     assert_close(x, Denoiser(lambda x, *_: x, linear)(random(2, 1, 4, 4), torch.tensor([0.001, 1.0])))
 
 
-def test_labels_are_dropped_one_in_ten():
+def test_labels_are_dropped_where_it_is_asked_for():
     network, n = Constant(), 20_000
     denoiser, data, labels = Denoiser(network, cosine), torch.zeros(n, 1, 1, 1), torch.arange(n) % 10
     denoiser.loss(data, labels, generator())
-    dropped = network.context == network.null_class
+    assert torch.equal(network.context, labels)                 # a Conditioner's matter, unless asked for
+    denoiser.loss(data, labels, generator(), drop=0.1)
+    dropped = network.context == network.null_context
     assert abs(dropped.float().mean() - 0.1) < 4 * (0.1 * 0.9 / n) ** 0.5
     assert torch.equal(network.context[~dropped], labels[~dropped])
     assert abs(network.t[dropped].mean() - 0.5) < 0.05          # at any time, whatever the label
     assert (torch.bincount(labels[dropped]) > 0.05 * n / 10).all()
-    denoiser.loss(data, labels, generator(), drop=0)
-    assert torch.equal(network.context, labels)
     denoiser.loss(data, labels, generator(), drop=1)
-    assert (network.context == network.null_class).all()
-    denoiser.loss(data, None, generator())
+    assert (network.context == network.null_context).all()
+    denoiser.loss(data, None, generator(), drop=0.1)
     assert network.context is None
+
+
+def test_contexts_of_tokens_are_dropped_whole():
+    tokens, empty = random(400, 5, 12), random(5, 12, seed=1)
+    found = drop_context(tokens, empty, 0.25, generator())
+    dropped = (found == empty).flatten(1).all(1)
+    assert torch.equal(found[~dropped], tokens[~dropped]) and 70 < dropped.sum() < 130
+    assert torch.equal(found, drop_context(tokens, empty[None], 0.25, generator()))
+    with pytest.raises(MinildmError, match="drop_context"):
+        Denoiser(Constant(), cosine).loss(random(400, 1, 2, 2), tokens, generator(), drop=0.1)
 
 
 def test_loss_depends_on_the_generator_alone():

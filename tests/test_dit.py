@@ -51,7 +51,7 @@ def test_network_equals_diffusers(config):
     for block in theirs.transformer_blocks:         # published weights hold copies of one embedding
         block.norm1.emb.load_state_dict(first)
     ours.load_state_dict(renamed(theirs.state_dict()))
-    x, labels = random(3, 4, 8, 8), torch.tensor([0, 7, ours.null_class])
+    x, labels = random(3, 4, 8, 8), torch.tensor([0, 7, ours.null_context])
     for steps in torch.tensor([1, 500, 981]), torch.tensor([20, 20, 20]):
         found = ours(x, steps / 1000, labels)
         assert found.std() > 0.1        # it says something
@@ -69,7 +69,7 @@ def test_default_is_dit_xl_2():
     with torch.device("meta"):
         network = DiT(DiTConfig())
     assert sum(p.numel() for p in network.parameters()) == 674_834_720
-    assert network.null_class == 1000 and not list(network.buffers())
+    assert network.null_context == 1000 and not list(network.buffers())
     with torch.device("meta"):
         theirs = diffusers_dit(DiTConfig(), 32)
     shapes = {name: p.shape for name, p in network.state_dict().items()}
@@ -131,8 +131,8 @@ def test_a_block_is_the_papers_equation():
 
 def test_labels_and_the_null_class():
     network = randomise(DiT(TINY))
-    assert network.null_class == 10 and len(network.class_embedding.weight) == 11
-    same = network(random(1, 3, 8, 8).expand(3, -1, -1, -1), 0.3, torch.tensor([0, 7, network.null_class]))
+    assert network.null_context == 10 and len(network.class_embedding.weight) == 11
+    same = network(random(1, 3, 8, 8).expand(3, -1, -1, -1), 0.3, torch.tensor([0, 7, network.null_context]))
     assert (same[0] - same[1]).abs().max() > 1e-3 and (same[1] - same[2]).abs().max() > 1e-3
     assert same.shape == (3, 6, 8, 8)
 

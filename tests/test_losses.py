@@ -41,7 +41,7 @@ def parts():
     vae = fresh(AutoencoderKL, VAEConfig(3, 2, (8,), blocks=1, attention=False, groups=4, patch=4))
     critic = fresh(PatchDiscriminator, 3, 8, 1, groups=4)
     classifier = fresh(Classifier, ClassifierConfig(3, width=8))
-    return vae, critic, classifier.requires_grad_(False).maps
+    return vae, critic, classifier.requires_grad_(False).feature_maps
 
 
 # --- perceptual

@@ -15,7 +15,7 @@ from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.guidance import rescaled
 from minildm.diffusion.samplers import ddpm
 from minildm.diffusion.schedules import shift
-from minildm.evaluation.classifier import components
+from minildm.evaluation.classifier import pca_features
 from minildm.model import LatentDiffusion, padded, with_captions
 from minildm.nn.clip import TextTransformer
 from minildm.recipes import stages as recipes
@@ -157,7 +157,7 @@ def test_features_are_drawn_beside_the_latents_and_left_aside(monkeypatch, capti
     mean, std = next(given for given in seen[0] if isinstance(given, list))
     images = torch.cat([data.images, data.images.flip(-1)])
     assert mean.shape == std.shape == (128, 20, 4, 4) and pipe.latent_shape == (20, 4, 4)
-    torch.testing.assert_close(mean[:, 16:], components(recipes.eyes(images), images, 4, 4))
+    torch.testing.assert_close(mean[:, 16:], pca_features(recipes.eyes(images), images, 4, 4))
     assert (std[:, 16:] == 0).all() and (std[:, :16] > 0).all()
     x = torch.cat([mean, mean[:, :16] + 1], 1)[:4]
     assert torch.equal(pipe.decode(x), pipe.decode(mean[:4, :16])) and pipe.decode(x).shape == (4, 3, 16, 16)

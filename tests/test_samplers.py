@@ -12,13 +12,13 @@ from minildm.diffusion.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, euler
 from minildm.diffusion.schedules import (
     Schedule,
     add_noise,
-    ahead,
     cosine,
     flow,
     linear,
     log_snr_grid,
     scaled_linear,
     shift,
+    shift_channels,
     time_grid,
 )
 
@@ -405,7 +405,7 @@ def test_dpmpp_2m_on_straight_paths_equals_diffusers():
 @FOLLOWING
 def test_channels_on_times_of_their_own_are_drawn_as_if_alone(sampler):
     lead, noise = torch.tensor([1.0, 4.0]), random(3, 2, 2, 2)
-    both, ts = ahead(flow, lead), time_grid(7)
+    both, ts = shift_channels(flow, lead), time_grid(7)
     together = last(sampler(gaussian(both), both, noise, ts))
     for k, own in enumerate((ts, shift(ts, 1 / 4))):
         alone = last(sampler(gaussian(flow), flow, noise[:, k:k + 1], own))

@@ -11,7 +11,6 @@ from minildm import MinildmError
 from minildm.diffusion import schedules
 from minildm.diffusion.schedules import (
     add_noise,
-    ahead,
     at_ratio,
     cosine,
     expand,
@@ -24,6 +23,7 @@ from minildm.diffusion.schedules import (
     rounded_grid,
     scaled_linear,
     shift,
+    shift_channels,
     time_grid,
 )
 
@@ -218,15 +218,15 @@ def test_grids_on_a_table_are_diffusers(offset):
 
 def test_a_channel_that_leads_is_less_noisy_by_its_factor():
     lead, t = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0.1, 0.5, 0.9])
-    first = ahead(flow, lead)
+    first = shift_channels(flow, lead)
     for at in t[0], t[:, None, None, None]:                             # a number, and one a picture
         ratio = first.sigma(at) / first.alpha(at)
         assert_close(ratio * lead[:, None, None], (at / (1 - at)).expand_as(ratio))
     for schedule in flow, cosine:
-        first = ahead(schedule, lead)
+        first = shift_channels(schedule, lead)
         assert_close(first.sigma(t[:, None, None, None])[:, 0, 0, 0], schedule.sigma(t))
         for end in torch.zeros(()), torch.ones(()):
             assert_close(first.sigma(end).flatten(), schedule.sigma(end).expand(3), atol=1e-6, rtol=0)
     x, noise = torch.randn(2, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    mixed = add_noise(ahead(flow, lead), x, noise, t)
+    mixed = add_noise(shift_channels(flow, lead), x, noise, t)
     assert_close(mixed[:, 2], add_noise(flow, x, noise, shift(t, 1 / 5))[:, 2])

@@ -1,5 +1,6 @@
 """The classifier that scores are measured with, and whole scores of sets whose flaws are known."""
 
+import json
 import math
 import os
 from types import SimpleNamespace
@@ -14,12 +15,13 @@ from minildm.evaluation.classifier import (
     Classifier,
     ClassifierConfig,
     augment,
-    components,
+    build_classifier,
     in_batches,
     load_classifier,
+    pca_features,
 )
 from minildm.evaluation.metrics import label_accuracy
-from minildm.evaluation.score import format_scores, score
+from minildm.evaluation.score import check_measurable, format_scores, score
 from minildm.images import to_unit
 
 
@@ -60,9 +62,19 @@ def test_classifier_takes_any_size(size, channels):
 
 def test_classifier_refuses_what_it_cannot_take():
     model = Classifier(ClassifierConfig(width=8))
-    for images in (torch.zeros(2, 1, 28, 28).byte(), rand(2, 3, 28, 28), rand(2, 1, 12, 28)):
-        with pytest.raises(MinildmError, match="at least 16"):
+    for images in (torch.zeros(2, 1, 28, 28).byte(), rand(2, 3, 28, 28), rand(1, 28, 28)):
+        with pytest.raises(MinildmError, match=r"pass float \(B, 1, H, W\)"):
             model(images)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (8, 8), (12, 28)])
+def test_images_smaller_than_three_halvings_are_enlarged(pool, size):
+    model, images = build_classifier(ClassifierConfig(width=8, pool=pool)).eval(), rand(3, 1, *size)
+    times = -(-16 // min(size))
+    large = images.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    assert min(large.shape[2:]) >= 16
+    torch.testing.assert_close(model(images), model(large))
 
 
 def test_classifier_has_the_size_that_the_zoo_promises():
@@ -85,9 +97,10 @@ def test_classifier_overfits_one_batch():
 
 
 def test_a_pooling_classifier_halves_alike_and_judges_each_image_by_itself():
-    strided, pooling = (Classifier(ClassifierConfig(3, width=8, pool=pool)).eval() for pool in (False, True))
+    strided, pooling = (build_classifier(ClassifierConfig(3, width=8, pool=pool)).eval()
+                        for pool in (False, True))
     images = rand(4, 3, 32, 32) * 2 - 1
-    maps = [[m.shape for m in model.maps(images)] for model in (strided, pooling)]
+    maps = [[m.shape for m in model.feature_maps(images)] for model in (strided, pooling)]
     assert maps[0] == maps[1] == [(4, 8, 16, 16), (4, 16, 8, 8), (4, 32, 4, 4)]
     pooling.train()(images)                                  # moves the running statistics
     pooling.eval()
@@ -96,7 +109,7 @@ def test_a_pooling_classifier_halves_alike_and_judges_each_image_by_itself():
 
 def test_a_whitened_stem_answers_patches_with_variance_one_each_in_its_own_way():
     images = F.avg_pool2d(rand(60, 3, 34, 34), 3, 1)                    # neighbours are alike
-    model = Classifier(ClassifierConfig(3, width=8, pool=True))
+    model = build_classifier(ClassifierConfig(3, width=8, pool=True))
     model.whiten(images)
     weight = model.stem[0].weight
     answers = F.conv2d(images, weight).transpose(0, 1).flatten(1)       # (32, places)
@@ -233,8 +246,41 @@ def test_score_refuses_what_it_cannot_judge(judge):
             score(wrong, theirs, reference, model)
 
 
+@pytest.mark.parametrize("labels, cure", [
+    (torch.full((10,), 10), "0 to 9"), (torch.full((10,), -1), "0 to 9"), (torch.eye(10).long(), "one-hot"),
+    (torch.arange(9), "a label each"), (torch.zeros(10), "a whole number"),
+    (torch.tensor(3), "a label each")])
+def test_labels_that_are_no_classes_are_refused(judge, labels, cure):
+    model, reference = judge
+    with pytest.raises(MinildmError, match=cure):
+        score(reference.images[:10], labels, reference, model)
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_small_sets_are_judged_as_far_as_they_can_be(judge, n):
+    """As JSON, which has no NaN; what was measured is finite, the rest None and a dash."""
+    model, _ = judge
+    check_measurable(n, 2 * n, 16)
+    small = SimpleNamespace(images=digits(2 * n).images, labels=torch.arange(2 * n) % 10)   # one a class
+    result = score(small.images[:n], torch.arange(n) % 10, small, model)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert (result["fd"] is None) == (result["kd_floor"] is None) == (n < 2)
+    assert (result["precision"] is None) == (result["recall_floor"] is None) == (n < 4)
+    assert (result["diversity"] is None) == (n <= 10) and result["label_accuracy"] is not None
+    dashes = [line for line in format_scores(result).splitlines() if "- " in line + " "]
+    assert len(dashes) == sum(result[name] is None or result[name + "_floor"] is None
+                              for name in evaluation.NAMES) + (result["fd_ratio"] is None)
+
+
+def test_what_can_never_be_judged_is_refused_before_any_training():
+    for n, of, size in (0, 10, 28), (6, 11, 28), (10_001, 20_000, 28), (3, 10, 0):
+        with pytest.raises(MinildmError):
+            check_measurable(n, of, size)
+    check_measurable(10_001, 20_001, 2)
+
+
 def test_precision_and_recall_get_sets_of_one_size(monkeypatch):
-    def sizes(real, fake):
+    def sizes(real, fake, k):
         return len(real), len(fake)
 
     monkeypatch.setattr(evaluation, "precision_recall", sizes)
@@ -276,14 +322,14 @@ def test_the_zoos_mnist_classifier_reaches_its_bar():
 
 def test_components_of_a_classifiers_map():
     """Uncorrelated, of unit variance, the most telling ones; each in the square of its place."""
-    model = Classifier(ClassifierConfig(3, 10, width=8, pool=True)).eval()
+    model = build_classifier(ClassifierConfig(3, 10, width=8, pool=True)).eval()
     images = torch.randint(0, 256, (60, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
     images[:20] //= 4                                                   # places differ much, and pictures
     images[20:40, :, :16] //= 8
-    found = components(model, images, 2, 8)
+    found = pca_features(model, images, 2, 8)
     assert found.shape == (60, 2, 8, 8)
     with torch.no_grad():
-        maps = model.maps(to_unit(images, "test"))[-1]                          # (60, 32, 4, 4)
+        maps = model.feature_maps(to_unit(images, "test"))[-1]                          # (60, 32, 4, 4)
     places = maps.permute(0, 2, 3, 1).reshape(-1, 32)
     numbers = found.reshape(60, 2, 4, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 8)    # of each place
     torch.testing.assert_close(numbers.T.cov(), torch.eye(8), atol=1e-2, rtol=0)
@@ -292,6 +338,21 @@ def test_components_of_a_classifiers_map():
     explained = (numbers.T @ standard / (len(places) - 1)).square().sum()                  # of the variance
     best = torch.linalg.svdvals(standard)[:8].square().sum() / (len(places) - 1)
     torch.testing.assert_close(explained, best, rtol=1e-3, atol=0)
-    for channels, side in (9, 8), (1, 6):
-        with pytest.raises(MinildmError, match="multiples of 4"):
-            components(model, images, channels, side)
+    with pytest.raises(MinildmError, match="33 channels of a map with 32"):
+        pca_features(model, images, 33, 8)
+
+
+@pytest.mark.parametrize("image_side", [2, 8, 12, 20, 28, 32, 36, 50])
+@pytest.mark.parametrize("side", [1, 4, 6, 7, 18])
+def test_a_map_that_does_not_divide_the_latents_is_interpolated(image_side, side):
+    model = build_classifier(ClassifierConfig(3, 10, width=8, pool=True)).eval()
+    images = torch.randint(0, 256, (40, 3, image_side, image_side), generator=rng()).byte()
+    found = pca_features(model, images, 4, side)
+    assert found.shape == (40, 4, side, side) and found.isfinite().all()
+    numbers = found.movedim(1, 3).flatten(0, 2)
+    assert numbers.mean(0).abs().max() < 0.05
+
+
+def test_fewer_places_than_components_are_no_division_by_zero():
+    model = build_classifier(ClassifierConfig(3, 10, width=8, pool=True)).eval()
+    assert pca_features(model, torch.zeros(1, 3, 32, 32).byte(), 8, 8).isfinite().all()

@@ -195,7 +195,7 @@ def test_a_sharp_recipe_trains_a_critic_beside_the_vae_and_resumes(tmp_path):
     few = replace(SMOKE.vae_training, steps=3, save_every=2)
     recipe = for_data(replace(SMOKE, vae_training=few, perceptual_weight=0.5, adversarial_weight=0.3,
                               adversarial_start=1), data)
-    maps = Classifier(ClassifierConfig(3, width=8)).requires_grad_(False).maps
+    maps = Classifier(ClassifierConfig(3, width=8)).requires_grad_(False).feature_maps
     ends = []
     for folder in "ab":
         vae, _ = build(recipe)

@@ -81,11 +81,11 @@ def test_begins_at_zero_with_identities_inside():
 
 def test_a_label_is_a_context_of_one_token():
     network = randomise(UNet(TINY))
-    x, labels = random(3, 3, 8, 8), torch.tensor([0, 7, network.null_class])
+    x, labels = random(3, 3, 8, 8), torch.tensor([0, 7, network.null_context])
     context = network.class_embedding.weight[labels][:, None]
     assert context.shape == (3, 1, 12) and torch.is_floating_point(context)
     assert torch.equal(network(x, 0.3, labels), network(x, 0.3, context))
-    assert network.null_class == 10 and len(network.class_embedding.weight) == 11
+    assert network.null_context == 10 and len(network.class_embedding.weight) == 11
     same = network(x[:1].expand(3, -1, -1, -1), 0.3, labels)               # one picture, three labels
     assert (same[0] - same[1]).abs().max() > 1e-3 and (same[1] - same[2]).abs().max() > 1e-3
 

@@ -17,6 +17,9 @@ Others turn time or signs round. With t ours, from 0 (data) to 1 (noise):
   Karras et al. 2022          u = sigma / alpha      x / alpha = data + u noise      data = x0
 """
 
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import nn
 
@@ -27,10 +30,29 @@ PREDICTION_TYPES = ("eps", "x0", "v", "flow")
 ALPHA_MIN = 1e-3  # at pure noise an eps network says nothing about the data: don't divide by zero
 
 
+@runtime_checkable
+class Network(Protocol):
+    """What a denoiser asks: (x, t, context) -> prediction, as `UNet` and `DiT` answer.
+
+    x (B, C, H, W) with noise; t in [0, 1], a number or (B,); context labels (B,), tokens (B, L, D) or None
+    -> (B, C, H, W), or with more channels behind those, which are left aside.
+    """
+
+    multiple: int                       # H and W must be multiples of this
+    null_context: int | None            # the label that means "no class"; None where labels mean nothing
+
+    def __call__(self, x, t, context=None): ...
+
+
 def target(prediction_type: str, data, noise, alpha, sigma):
-    """What the network should say, (B, C, H, W) (equations above)."""
-    return {"eps": lambda: noise, "x0": lambda: data, "v": lambda: alpha * noise - sigma * data,
-            "flow": lambda: noise - data}[prediction_type]()
+    """What the network is trained to predict, (B, C, H, W) (equations above)."""
+    if prediction_type == "eps":
+        return noise
+    if prediction_type == "v":
+        return alpha * noise - sigma * data
+    if prediction_type == "flow":
+        return noise - data
+    return data
 
 
 def to_x0(prediction_type: str, prediction, x, alpha, sigma):
@@ -45,60 +67,82 @@ def to_x0(prediction_type: str, prediction, x, alpha, sigma):
 
 
 def uniform(n: int, generator=None, device=None):
-    """n times in [0, 1], evenly spread: a random offset, then every 1/n (Kingma et al. 2021, appendix I)."""
+    """n times in [0, 1], evenly spread: a random offset, then every 1 / n.
+
+    (Kingma et al. 2021, appendix I, arXiv:2107.00630.)
+    """
     offset = torch.rand(1, generator=generator, device=device)
     return (offset + torch.arange(n, device=device) / n) % 1
 
 
 def logit_normal(n: int, generator=None, device=None):
-    """n times around 0.5, where the task is hardest: sigmoid of a normal (Esser et al. 2024, eq. 19)."""
+    """n times around 0.5, where the task is hardest: the sigmoid of a normal.
+
+    (Esser et al. 2024, eq. 19, arXiv:2403.03206.)
+    """
+    # the normal's quantiles at 0 and 1 are infinite
     u = uniform(n, generator, device).clamp(1e-4, 1 - 1e-4)
     return torch.sigmoid(torch.special.ndtri(u))
+
+
+def drop_context(context, null, share: float, generator=None):
+    """Replace a random share of a batch's contexts by the null, for guidance.
+
+    (Ho & Salimans 2022, algorithm 1, arXiv:2207.12598.) context is labels (B,) or tokens (B, L, D), null
+    the label or the tokens (L, D) or (1, L, D) that mean "no condition".
+    """
+    dropped = torch.rand(len(context), generator=generator, device=context.device) < share
+    return torch.where(dropped.reshape(-1, *[1] * (context.ndim - 1)), null, context)
 
 
 class Denoiser(nn.Module):
     """denoiser(x, t, context) -> x0, all (B, C, H, W). `times` draws the training times.
 
-    The network is told t - delay: published ones were trained to call our t = 1 / 1000, the first of their
-    table's entries, 0.
+    The network is told t - t_offset: published ones were trained to call our t = 1 / 1000, the first of
+    their table's entries, 0.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, prediction_type: str = "eps", times=uniform,
-                 delay: float = 0.0):
+    def __init__(self, network: Network, schedule: Schedule, prediction_type: str = "eps",
+                 times: Callable = uniform, t_offset: float = 0.0):
         super().__init__()
         if prediction_type not in PREDICTION_TYPES:
             raise MinildmError(f"there is no prediction_type {prediction_type!r}", "Denoiser",
                                f"choose from {', '.join(PREDICTION_TYPES)}")
         self.network, self.schedule = network, schedule
-        self.prediction_type, self.times, self.delay = prediction_type, times, delay
+        self.prediction_type, self.times, self.t_offset = prediction_type, times, t_offset
 
     def predict(self, x, t, context=None):
-        """What the network says, float32; a variance that it has learned beside (DiT) is left aside."""
-        return self.network(x, t - self.delay, context)[:, :x.shape[1]].float()
+        """The network's prediction, float32, without the variance that DiT has learned beside it."""
+        return self.network(x, t - self.t_offset, context)[:, :x.shape[1]].float()
 
     def forward(self, x, t, context=None):
         at = expand(t, x)
         prediction = self.predict(x, t, context)
         return to_x0(self.prediction_type, prediction, x, self.schedule.alpha(at), self.schedule.sigma(at))
 
-    def loss(self, data, context=None, generator=None, drop: float = 0.1, times=None):
+    def loss(self, data, context=None, generator=None, times: Callable | None = None, drop: float = 0.0):
         """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14).
 
-        dict(loss, unexplained, data_std): the loss, its share of what saying 0 would cost, the data's scale.
-        `drop` is the share of labels replaced by the null class, for guidance (Ho & Salimans 2022, alg. 1);
-        `times` draws the times in place of the denoiser's own.
+        dict(loss, unexplained, data_std): the loss, its share of what predicting 0 would cost, the data's
+        scale. `times` draws the times in place of the denoiser's own; `drop` is the share of labels (B,)
+        replaced by the network's null, where no one has dropped contexts before.
         """
         n, device = len(data), data.device
         t = (times or self.times)(n, generator, device)
         noise = torch.randn(data.shape, generator=generator, device=device)
         if context is not None and drop:
-            if context.is_floating_point():
-                raise MinildmError("only labels can be dropped, this context is float", "Denoiser.loss",
-                                   "pass drop=0, and contexts of which some are already the empty one")
-            dropped = torch.rand(n, generator=generator, device=device) < drop
-            context = torch.where(dropped, self.network.null_class, context)
+            context = drop_context(context, self.null_label(context), drop, generator)
         at = expand(t, data)
-        wanted = target(self.prediction_type, data, noise, self.schedule.alpha(at), self.schedule.sigma(at))
+        alpha, sigma = self.schedule.alpha(at), self.schedule.sigma(at)
+        wanted = target(self.prediction_type, data, noise, alpha, sigma)
         prediction = self.predict(add_noise(self.schedule, data, noise, t), t, context)
         loss = (prediction - wanted).square().mean()
-        return {"loss": loss, "unexplained": loss.detach() / wanted.square().mean(), "data_std": data.std()}
+        return {"loss": loss, "unexplained": loss.detach() / wanted.square().mean(),
+                "data_std": data.std()}
+
+    def null_label(self, context) -> int:
+        """The label that `drop` puts in place of others; contexts that are no labels are refused."""
+        if context.is_floating_point() or self.network.null_context is None:
+            raise MinildmError("only labels can be dropped here, and this network or context has none",
+                               "Denoiser.loss", "drop contexts before, by drop_context, and pass drop=0")
+        return self.network.null_context

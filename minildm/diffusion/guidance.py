@@ -1,13 +1,22 @@
 """Functions from denoiser to denoiser that steer what is drawn.
 
 Classifier-free guidance asks the network twice, with and without the condition, and goes further in the
-direction of the difference:  x0 = x0_null + w (x0_cond - x0_null)  (Ho & Salimans 2022, eq. 6). Written there
-for eps; at one x and t, x0 is an affine function of eps (or v, or velocity), so it is the same rule.
-A negative prompt is nothing else: its context in place of the empty prompt's. What the others change is where
-the second opinion comes from (a weaker model, a classifier), when it is asked, or how loud the answer may be.
+direction of the difference:
+    x0 = x0_null + w (x0_cond - x0_null)         Ho & Salimans 2022, eq. 6, arXiv:2207.12598
+Their w is ours minus 1: here 1 is the conditional model and 0 the unconditional one, as in diffusers. The
+paper writes it for eps; at one x and t, x0 is an affine function of eps (or v, or velocity), so the rule is
+the same. A negative prompt is its context in place of the empty prompt's. The others change where the second
+answer comes from (a weaker model, a classifier), when it is asked for, or how large the change may be.
 
     denoise = interval(cfg(denoiser, context, null, 4.0), cfg(denoiser, context, null), 0.1, 0.8)
+
+The same as values, which a model can store and a command line can print:
+
+    denoise = guided(denoiser, context, null, Interval(Cfg(4.0), 0.1, 0.8))
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,25 +27,26 @@ from minildm.diffusion.schedules import Schedule, add_noise, expand
 from minildm.nn.layers import ResidualBlock, TimeEmbedding
 
 
-def both(denoiser, x, t, context, null):
-    """x0 without the condition and with it, one batched call; a null of one row serves all."""
+def uncond_and_cond(denoiser: Callable, x, t, context, null):
+    """x0 without the condition and with it, from one batched call; a null of one row serves all."""
     t = torch.as_tensor(t)
     twice = t if t.ndim == 0 else torch.cat([t, t])
     contexts = torch.cat([null.expand_as(context), context])
     return denoiser(torch.cat([x, x]), twice, contexts).chunk(2)
 
 
-def cfg(denoiser, context, null, guidance_scale: float = 1.0, channels: int | None = None):
-    """denoise(x, t) guided towards `context` and away from `null`, labels (B,) or contexts (B, L, D).
+def cfg(denoiser: Callable, context, null, guidance_scale: float = 1.0, channels: int | None = None):
+    """Classifier-free guidance towards `context` and away from `null` (Ho & Salimans 2022, eq. 6).
 
-    guidance_scale 1 is the conditional model itself; 0 the unconditional. One batched call, null first.
-    A null that is the context of another prompt makes that prompt negative. `channels`: guide only so many,
-    the rest is the conditional model's (DiT's published code guides 3 of 4).
+    Contexts are labels (B,) or tokens (B, L, D). guidance_scale 1 is the conditional model itself, 0 the
+    unconditional one. One batched call, null first. A null that is another prompt's context makes that
+    prompt negative. With `channels` only the first so many are guided, the others are the conditional
+    model's (DiT's published code guides 3 of 4).
     """
     def denoise(x, t):
         if guidance_scale == 1:
             return denoiser(x, t, context)
-        x0_null, x0_cond = both(denoiser, x, t, context, null)
+        x0_null, x0_cond = uncond_and_cond(denoiser, x, t, context, null)
         x0 = x0_null + guidance_scale * (x0_cond - x0_null)
         return x0 if channels is None else torch.cat([x0[:, :channels], x0_cond[:, channels:]], dim=1)
 
@@ -44,29 +54,29 @@ def cfg(denoiser, context, null, guidance_scale: float = 1.0, channels: int | No
 
 
 def rescaled(plain, guided, phi: float):
-    """A share phi of each guided picture brought to the spread of the plain one (Lin et al. 2023, eq. 15-16).
+    """Bring each guided picture's spread a share phi of the way to the plain one's.
 
-    Guidance pushes every difference, and contrast is one. arXiv:2305.08891, there for the network's output,
-    here for x0.
+    (Lin et al. 2023, eq. 15-16, arXiv:2305.08891; there for the network's output, here for x0.) Guidance
+    enlarges every difference, and contrast is one.
     """
     each = tuple(range(1, guided.ndim))
     ratio = plain.std(each, keepdim=True) / guided.std(each, keepdim=True)
     return (phi * ratio + 1 - phi) * guided
 
 
-def cfg_rescaled(denoiser, context, null, guidance_scale: float = 1.0, phi: float = 0.7):
+def cfg_rescaled(denoiser: Callable, context, null, guidance_scale: float = 1.0, phi: float = 0.7):
     """`cfg`, `rescaled` to the conditional model's answer. phi 0 is `cfg`, 1 the whole correction."""
     def denoise(x, t):
-        x0_null, x0_cond = both(denoiser, x, t, context, null)
+        x0_null, x0_cond = uncond_and_cond(denoiser, x, t, context, null)
         return rescaled(x0_cond, x0_null + guidance_scale * (x0_cond - x0_null), phi)
 
     return denoise
 
 
-def interval(guided, plain, low: float, high: float):
-    """`guided` at low < t <= high, `plain` at all other times (Kynkaanniemi et al. 2024, eq. 5).
+def interval(guided: Callable, plain: Callable, low: float, high: float):
+    """Answer as `guided` at low < t <= high, as `plain` at all other times, where guidance costs nothing.
 
-    arXiv:2404.07724, there between two noise levels. Outside, guidance costs nothing.
+    (Kynkaanniemi et al. 2024, eq. 5, arXiv:2404.07724, there between two noise levels.)
     """
     def denoise(x, t):
         t = torch.as_tensor(t)
@@ -80,32 +90,36 @@ def interval(guided, plain, low: float, high: float):
     return denoise
 
 
-def autoguidance(denoise, weak, guidance_scale: float = 1.0, phi: float = 0.0, channels: int | None = None):
-    """Away from a weaker model's answer: D_0 + w (D_1 - D_0) (Karras et al. 2024, eq. 3, arXiv:2406.02507).
+def autoguidance(denoise: Callable, guide: Callable, guidance_scale: float = 1.0, phi: float = 0.0,
+                 channels: int | None = None):
+    """Guidance away from a weaker model's answer: D_0 + w (D_1 - D_0).
 
-    Both are denoise(x, t), the condition already given, in the same space. Scale 1 is the
-    strong model itself. With phi the first `channels`, or all, are `rescaled` to the strong model's answer.
+    (Karras et al. 2024, eq. 3, arXiv:2406.02507.) Both models are denoise(x, t), the condition already
+    given, in the same space. Scale 1 is the strong model itself. With phi the first `channels`, or all, are
+    `rescaled` to the strong model's answer.
     """
     def guided(x, t):
         x0 = denoise(x, t)
         if guidance_scale == 1:
             return x0
-        worse = weak(x, t)
-        led = worse + guidance_scale * (x0 - worse)
+        x0_guide = guide(x, t)
+        x0_guided = x0_guide + guidance_scale * (x0 - x0_guide)
         if not phi:
-            return led
+            return x0_guided
         n = channels or x.shape[1]
-        return torch.cat([rescaled(x0[:, :n], led[:, :n], phi), led[:, n:]], dim=1)
+        return torch.cat([rescaled(x0[:, :n], x0_guided[:, :n], phi), x0_guided[:, n:]], dim=1)
 
     return guided
 
 
-def classifier_guidance(denoise, log_prob, schedule: Schedule, guidance_scale: float = 1.0):
-    """Uphill on log p(y | x_t): eps - w sigma gradient, so x0 + w sigma^2 / alpha gradient.
+def classifier_guidance(denoise: Callable, log_prob: Callable, schedule: Schedule,
+                        guidance_scale: float = 1.0):
+    """Go uphill on log p(y | x_t): eps - w sigma gradient, which is x0 + w sigma^2 / alpha gradient.
 
-    (Dhariwal & Nichol 2021, alg. 2.) log_prob(x, t) -> (B,), of a classifier that knows noise, as
-    `NoisyClassifier.log_prob`. Scale 0 is `denoise` itself, 1 Bayes' rule for an unconditional model.
-    At alpha 0 nothing is known of the class yet: no step.
+    (Dhariwal & Nichol 2021, algorithm 2, arXiv:2105.05233.) log_prob(x, t) -> (B,) is that of a classifier
+    trained on noisy x, as `NoisyClassifier.log_prob`. Scale 0 is `denoise` itself, 1 Bayes' rule for an
+    unconditional model. At alpha 0 nothing is known of the class yet: no step. The gradient is taken even
+    where the sampler runs without.
     """
     def guided(x, t):
         x0 = denoise(x, t)
@@ -122,10 +136,123 @@ def classifier_guidance(denoise, log_prob, schedule: Schedule, guidance_scale: f
     return guided
 
 
+# guidance as values
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A denoiser(x, t, context) with what is wanted and what stands for nothing, or for a negative prompt.
+
+    Called as denoise(x, t) it is the conditional model. context and null are labels (B,) or tokens
+    (B, L, D); a null of one row serves all.
+    """
+
+    denoiser: Callable
+    context: torch.Tensor
+    null: torch.Tensor
+
+    def __call__(self, x, t):
+        return self.denoiser(x, t, self.context)
+
+    def without(self, x, t):
+        """The model's answer to the null."""
+        return self.denoiser(x, t, self.null.expand_as(self.context))
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """`cfg`, and with phi `cfg_rescaled`, as a value: (denoise, condition) -> denoise."""
+
+    scale: float
+    phi: float = 0.0
+    channels: int | None = None
+
+    def __call__(self, denoise: Callable, condition: Condition) -> Callable:
+        def guided(x, t):
+            if self.scale == 1:
+                return denoise(x, t)
+            if denoise is condition:        # nothing has guided yet: one batched call answers both
+                x0_null, x0 = uncond_and_cond(condition.denoiser, x, t, condition.context, condition.null)
+            else:
+                x0_null, x0 = condition.without(x, t), denoise(x, t)
+            x0_guided = x0_null + self.scale * (x0 - x0_null)
+            if self.phi:
+                x0_guided = rescaled(x0, x0_guided, self.phi)
+            n = self.channels or x.shape[1]
+            return torch.cat([x0_guided[:, :n], x0[:, n:]], dim=1)
+
+        return guided
+
+    def __str__(self):
+        return f"classifier-free guidance {self.scale:g}" + _contrast(self.phi)
+
+
+@dataclass(frozen=True)
+class Autoguidance:
+    """`autoguidance` by a weaker guide(x, t, context) as a value: (denoise, condition) -> denoise."""
+
+    guide: Callable
+    scale: float
+    phi: float = 0.0
+    channels: int | None = None
+
+    def __call__(self, denoise: Callable, condition: Condition) -> Callable:
+        def guide(x, t):
+            return self.guide(x, t, condition.context)
+
+        return autoguidance(denoise, guide, self.scale, self.phi, self.channels)
+
+    def __str__(self):
+        return f"autoguidance {self.scale:g}" + _contrast(self.phi)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Another guidance, or a tuple of them, at low < t <= high alone: (denoise, condition) -> denoise."""
+
+    guidance: Callable | tuple
+    low: float
+    high: float
+
+    def __call__(self, denoise: Callable, condition: Condition) -> Callable:
+        return interval(fold(denoise, condition, self.guidance), denoise, self.low, self.high)
+
+    def __str__(self):
+        names = ", ".join(str(value) for value in as_tuple(self.guidance))
+        return f"{names or 'no guidance'} at {self.low:g} < t <= {self.high:g}"
+
+
+def _contrast(phi: float) -> str:
+    return f", rescaled by {phi:g}" if phi else ""
+
+
+def as_tuple(guidance) -> tuple:
+    """Guidance as a tuple: None is none, one value a tuple of one."""
+    if guidance is None:
+        return ()
+    return tuple(guidance) if isinstance(guidance, tuple | list) else (guidance,)
+
+
+def fold(denoise: Callable, condition: Condition, guidance) -> Callable:
+    """Apply each guidance to what the ones before it made of `denoise`."""
+    for value in as_tuple(guidance):
+        denoise = value(denoise, condition)
+    return denoise
+
+
+def guided(denoiser: Callable, context, null, guidance=None) -> Callable:
+    """denoise(x, t) of the conditional model, guided by a value or a tuple of them, the first innermost.
+
+    None and () are the conditional model itself.
+    """
+    condition = Condition(denoiser, context, null)
+    return fold(condition, condition, guidance)
+
+
 class NoisyClassifier(nn.Module):
     """Which class a noisy latent comes from: x (B, C, H, W), t -> logits (B, classes).
 
-    Residual blocks told the time, then the mean over positions (a small form of Dhariwal & Nichol's, 4.1).
+    Residual blocks that are told the time, then the mean over positions: a small form of Dhariwal &
+    Nichol's (2021, 4.1).
     """
 
     def __init__(self, channels: int, classes: int, width: int = 64):

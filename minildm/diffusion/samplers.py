@@ -1,21 +1,27 @@
 """From noise to data, one step at a time. Each sampler is a generator, so that you can watch.
 
-A sampler is handed `denoise(x, t) -> x0`, a schedule and a grid of times from 1 (noise) down to 0 (data).
-At each step it asks where the clean data is, and moves some of the way:
+A sampler is handed `denoise(x, t) -> x0`, a schedule, noise (B, C, H, W) and a grid of times (n + 1,) from
+1 (noise) down to 0 (data). At each step it asks where the clean data is, and moves some of the way:
     for step in ddim(denoise, schedule, noise, ts): ...
 
-From noise to data leads one equation, the probability flow, on every schedule (Song et al. 2021, eq. 13):
+All follow the probability flow, one equation for every schedule (score SDE: Yang Song et al. 2021, eq. 13,
+arXiv:2011.13456):
     dx = x0 d alpha + eps d sigma,   with x0 = denoise(x, t) and eps = (x - alpha x0) / sigma
-and the deterministic samplers are ways of following it: euler and ddim take x0 and eps as constant through a
-step, heun averages them over it, dpmpp_2m looks ahead along what x0 did in the last one.
+euler and ddim take x0 and eps as constant through a step, heun averages them over it, dpmpp_2m extrapolates
+what x0 did in the last one; ddpm, and the others with eta > 0, replace a part of eps by new noise.
 None divides by alpha, so all start at pure noise, t = 1; all end at the data, t = 0, with what x0 is there.
+
+They run without gradients, unless they are given `differentiable=True`. Those that draw noise ask
+`noise_sampler(i)` for step i's, a tensor like x; by default it is torch.randn with `generator`.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 
+from minildm import MinildmError
 from minildm.diffusion.schedules import Schedule, log_snr
 
 
@@ -28,60 +34,121 @@ class Step(NamedTuple):
     x0: torch.Tensor
 
 
-def ddpm(denoise: Callable, schedule: Schedule, noise, ts, generator=None):
-    """Ancestral sampling: draw x_s from q(x_s | x_t, x0) (Ho et al. 2020, eq. 6-7, any two times s < t)."""
-    x = noise
-    for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
+def without_gradients(sampler: Callable) -> Callable:
+    """Run a sampler under torch.no_grad, which the caller may leave out by `differentiable=True`.
+
+    With gradients, the graph of every step stays in memory until the sample itself is gone.
+    """
+    @functools.wraps(sampler)
+    def run(*args, differentiable: bool = False, **words):
+        chosen = sampler if differentiable else torch.no_grad()(sampler)
+        return chosen(*args, **words)
+
+    return run
+
+
+def distinct(ts):
+    """The grid without times that repeat: a step between two equal times moves nothing, and is left out."""
+    changes = ts[1:] != ts[:-1]
+    return torch.cat([ts[:1], ts[1:][changes]])
+
+
+def intervals(ts):
+    """(i, t, s) of each step: its number, the time at which it starts, the time at which it ends."""
+    for i in range(len(ts) - 1):
+        yield i, ts[i], ts[i + 1]
+
+
+def beside(value, x):
+    """A coefficient that multiplies x, a number or (C, 1, 1), on x's device."""
+    # CUDA takes a number of the CPU's as it is; to move it would make the CPU wait for the GPU
+    return value if value.ndim == 0 else value.to(x.device, non_blocking=True)
+
+
+def levels(schedule: Schedule, t, x):
+    """(alpha, sigma) at one time, to multiply x by."""
+    return beside(schedule.alpha(t), x), beside(schedule.sigma(t), x)
+
+
+def normal_noise(x, generator) -> Callable:
+    """The default `noise_sampler`: standard normal noise of x's shape, whatever the step."""
+    def draw(i):
+        return torch.randn(x.shape, generator=generator, device=x.device)
+
+    return draw
+
+
+def ancestral_sd(a_t, sd_t, a_s, sd_s):
+    """The standard deviation of x_s given x_t and x0, the square root of beta tilde.
+
+    (Ho et al. 2020, eq. 7, arXiv:2006.11239; DDIM, eq. 16 with eta 1, arXiv:2010.02502.)
+    """
+    return sd_s * (1 - (a_t * sd_s / (a_s * sd_t)) ** 2).clamp(min=0).sqrt()
+
+
+@without_gradients
+def ddpm(denoise: Callable, schedule: Schedule, noise, ts, generator=None, noise_sampler=None):
+    """Ancestral sampling: draw x_s from q(x_s | x_t, x0) for any two times s < t.
+
+    (Ho et al. 2020, eq. 6-7, arXiv:2006.11239.)
+    """
+    x, draw = noise, noise_sampler or normal_noise(noise, generator)
+    for i, t, s in intervals(distinct(ts)):
         x0 = denoise(x, t)
-        a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)
         keep = (a_t / a_s) * (sd_s / sd_t) ** 2                            # how much of x_t the mean keeps
-        sd = sd_s * (1 - (a_t * sd_s / (a_s * sd_t)) ** 2).clamp(min=0).sqrt()  # beta tilde, eq. 7
         mean = keep * x + (a_s - keep * a_t) * x0
-        fresh = torch.randn(x.shape, generator=generator, device=x.device)
-        x = mean + sd * fresh
+        x = mean + ancestral_sd(a_t, sd_t, a_s, sd_s) * draw(i)
         yield Step(i, s, x, x0)
 
 
-def ddim(denoise: Callable, schedule: Schedule, noise, ts, eta: float = 0.0, generator=None):
-    """Keep the noise you have instead of drawing new (Song et al. 2021, eq. 12 and 16, arXiv:2010.02502).
+@without_gradients
+def ddim(denoise: Callable, schedule: Schedule, noise, ts, eta: float = 0.0, generator=None,
+         noise_sampler=None):
+    """Keep the noise that x holds instead of drawing new.
 
-    eta 0 is deterministic, eta 1 is `ddpm`. On the flow schedule eta 0 is Euler's method.
+    (DDIM: Jiaming Song et al. 2021, eq. 12 and 16, arXiv:2010.02502.) eta 0 is deterministic, eta 1 is
+    `ddpm`. On the flow schedule eta 0 is Euler's method.
     """
-    x = noise
-    for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
+    x, draw = noise, noise_sampler or normal_noise(noise, generator)
+    for i, t, s in intervals(distinct(ts)):
         x0 = denoise(x, t)
-        a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)
         eps = (x - a_t * x0) / sd_t                                        # the noise that x holds
-        sd = eta * sd_s * (1 - (a_t * sd_s / (a_s * sd_t)) ** 2).clamp(min=0).sqrt()   # eq. 16
+        sd = eta * ancestral_sd(a_t, sd_t, a_s, sd_s)                      # eq. 16
         x = a_s * x0 + (sd_s**2 - sd**2).clamp(min=0).sqrt() * eps         # eq. 12
         if eta:
-            x = x + sd * torch.randn(x.shape, generator=generator, device=x.device)
+            x = x + sd * draw(i)
         yield Step(i, s, x, x0)
 
 
+@without_gradients
 def euler(denoise: Callable, schedule: Schedule, noise, ts):
-    """Euler's method on d(x / alpha) = eps d(sigma / alpha) (Karras et al. 2022, alg. 1, lines 1-5).
+    """Euler's method on d(x / alpha) = eps d(sigma / alpha).
 
-    That is k-diffusion's form; times alpha, it is dx = x0 d alpha + eps d sigma, and each step is DDIM's.
+    (Karras et al. 2022, algorithm 1, lines 1-5, arXiv:2206.00364.) That is k-diffusion's form; multiplied by
+    alpha it is dx = x0 d alpha + eps d sigma, and each step is DDIM's.
     """
     x = noise
-    for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
+    for i, t, s in intervals(distinct(ts)):
         x0 = denoise(x, t)
-        a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)
         eps = (x - a_t * x0) / sd_t
         x = x + (a_s - a_t) * x0 + (sd_s - sd_t) * eps
         yield Step(i, s, x, x0)
 
 
+@without_gradients
 def heun(denoise: Callable, schedule: Schedule, noise, ts):
-    """An Euler step, then again with the mean of both ends' x0 and eps (Karras et al. 2022, alg. 1).
+    """Take an Euler step, then take it again with the mean of both ends' x0 and eps. Second order.
 
-    Two calls a step, but for one that ends at the data, where eps is 0 / 0. Second order.
+    (Karras et al. 2022, algorithm 1, arXiv:2206.00364.) Two calls a step, but for one that ends at the data,
+    where eps is 0 / 0.
     """
     x = noise
-    for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
+    for i, t, s in intervals(distinct(ts)):
         x0 = denoise(x, t)
-        a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)
         eps = (x - a_t * x0) / sd_t
         end = x + (a_s - a_t) * x0 + (sd_s - sd_t) * eps                   # Euler's
         if s > 0:
@@ -92,34 +159,44 @@ def heun(denoise: Callable, schedule: Schedule, noise, ts):
         yield Step(i, s, x, x0)
 
 
-def dpmpp_2m(denoise: Callable, schedule: Schedule, noise, ts, eta: float = 0.0, generator=None):
-    """DDIM, with x0 half a step ahead along a line in lambda through the last two (Lu et al. 2022, alg. 2).
+@without_gradients
+def dpmpp_2m(denoise: Callable, schedule: Schedule, noise, ts, eta: float = 0.0, generator=None,
+             noise_sampler=None):
+    """DDIM, with x0 extrapolated half a step ahead, along a line in lambda through the last two.
 
-    lambda = log(alpha / sigma), arXiv:2211.01095. Second order for one call a step; the first step, and one
-    that ends at the data, are DDIM's. eta 1 is `dpmpp_2m_sde`.
+    lambda = log(alpha / sigma) (DPM-Solver++: Lu et al. 2022, algorithm 2, arXiv:2211.01095). Second order
+    for one call a step; the first step, and one that ends at the data, are DDIM's. eta 1 is `dpmpp_2m_sde`.
     """
-    x, before, lam = noise, None, [log_snr(schedule, t) / 2 for t in ts]
-    for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
-        x0 = ahead = denoise(x, t)
-        a_t, sd_t, a_s, sd_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+    x, draw, ts = noise, noise_sampler or normal_noise(noise, generator), distinct(ts)
+    lam, x0_before = [log_snr(schedule, t) / 2 for t in ts], None
+    for i, t, s in intervals(ts):
+        x0 = x0_ahead = denoise(x, t)
+        (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)
         if i > 0:
             half_r = (lam[i + 1] - lam[i]) / (lam[i] - lam[i - 1]) / 2     # 1 / 2r; infinite at the data
-            ahead = x0 + torch.where(sd_s > 0, half_r, 0) * (x0 - before)
-        sd = eta * sd_s * (1 - (a_t * sd_s / (a_s * sd_t)) ** 2).clamp(min=0).sqrt()
-        x = a_s * ahead + (sd_s**2 - sd**2).clamp(min=0).sqrt() * (x - a_t * ahead) / sd_t
+            # and NaN between two times so near that their lambdas are equal: no line there, DDIM's step
+            half_r = torch.where(half_r.isfinite(), half_r, 0)
+            x0_ahead = x0 + beside(half_r, x) * (x0 - x0_before)
+        sd = eta * ancestral_sd(a_t, sd_t, a_s, sd_s)
+        x = a_s * x0_ahead + (sd_s**2 - sd**2).clamp(min=0).sqrt() * (x - a_t * x0_ahead) / sd_t
         if eta:
-            x = x + sd * torch.randn(x.shape, generator=generator, device=x.device)
+            x = x + sd * draw(i)
         yield Step(i, s, x, x0)
-        before = x0                                                        # at lam[i]
+        x0_before = x0                                                     # at lam[i]
 
 
-def dpmpp_2m_sde(denoise: Callable, schedule: Schedule, noise, ts, generator=None):
+def dpmpp_2m_sde(denoise: Callable, schedule: Schedule, noise, ts, generator=None, noise_sampler=None,
+                 differentiable: bool = False):
     """DPM-Solver++ 2M that draws new noise at each step, as `ddpm` does (Lu et al. 2022, eq. 19)."""
-    return dpmpp_2m(denoise, schedule, noise, ts, 1.0, generator)
+    return dpmpp_2m(denoise, schedule, noise, ts, 1.0, generator, noise_sampler,
+                    differentiable=differentiable)
 
 
 def last(steps: Iterable[Step]):
-    """Run a sampler to its end and return the sample (B, C, H, W)."""
+    """Run a sampler to its end and return the sample (B, C, H, W). A grid without a step is refused."""
+    step = None
     for step in steps:
-        x = step.x
-    return x
+        pass
+    if step is None:
+        raise MinildmError("the sampler took no step", "last", "pass two or more times, from 1 down to 0")
+    return step.x

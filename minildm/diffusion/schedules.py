@@ -7,6 +7,7 @@ DDPM's tables of 1000 betas become such a pair exactly: t = i / 1000 is the pape
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,46 +16,126 @@ from minildm import MinildmError
 
 
 class Schedule(NamedTuple):
-    """alpha(t) and sigma(t), each a function of a tensor of times in [0, 1] that keeps its shape."""
+    """The pair alpha(t), sigma(t): functions of times in [0, 1] whose values multiply x.
+
+    t is a tensor of any shape, and the values have that shape. Only a schedule that `shift_channels` made
+    answers otherwise; its `base` is the schedule of all channels, which answers in t's shape.
+    """
 
     alpha: Callable
     sigma: Callable
 
+    @property
+    def base(self) -> "Schedule":
+        return self
 
-def from_betas(betas) -> Schedule:
-    """The schedule of a table of betas, alpha_bar_i = prod_{j <= i} (1 - beta_j) (Ho et al. 2020, eq. 4).
 
-    betas (T,): exact at t = i / T, i = 0..T; between those, log alpha_bar is interpolated linearly.
-    """
-    steps = len(betas)
-    log_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double()).cumsum(0)])
+@dataclass(frozen=True, eq=False)
+class BetaTable:
+    """log alpha_bar(t), interpolated linearly between the entries of a table, (T + 1,) float64."""
 
-    def log_alpha_bar(t):
-        table = log_bar.to(t)                                              # float64 was for the sum
+    log_alpha_bar: torch.Tensor
+
+    def at(self, t):
+        """log alpha_bar at times t of any shape, in t's shape and dtype."""
+        table = self.log_alpha_bar.to(t)                                   # float64 was for the sum
+        steps = len(table) - 1
         i = (t * steps).clamp(0, steps)
         low = i.floor().long().clamp(max=steps - 1)
         return torch.lerp(table[low], table[low + 1], i - low)
 
-    return Schedule(alpha=lambda t: (log_alpha_bar(t) / 2).exp(),          # sqrt(alpha_bar)
-                    sigma=lambda t: (-torch.expm1(log_alpha_bar(t))).sqrt())
+    def alpha(self, t):
+        """The square root of alpha_bar."""
+        return (self.at(t) / 2).exp()
+
+    def sigma(self, t):
+        """The square root of 1 - alpha_bar, without the cancellation at small t."""
+        return (-torch.expm1(self.at(t))).sqrt()
 
 
-linear = from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))                    # DDPM, DiT
-scaled_linear = from_betas(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)**2)  # SD 1.5
-cosine = Schedule(alpha=lambda t: torch.cos(t * (math.pi / 2)), sigma=lambda t: torch.sin(t * (math.pi / 2)))
-flow = Schedule(alpha=lambda t: 1 - t, sigma=lambda t: t)              # Liu et al. 2022; Lipman et al. 2022
+def from_betas(betas) -> Schedule:
+    """The schedule of a table of betas, alpha_bar_i = prod_{j <= i} (1 - beta_j).
 
-
-def ahead(schedule: Schedule, lead) -> Schedule:
-    """Each channel of x (B, C, H, W) on a time of its own, `shift(t, 1 / lead)`, lead (C,).
-
-    On `flow` its sigma / alpha is `lead` times smaller: what leads is seen through less noise, and the others
-    can go by it (Pan et al. 2025, arXiv:2512.04926). t is a number or (B, 1, 1, 1), as of `expand`.
+    (Ho et al. 2020, eq. 4, arXiv:2006.11239.) betas (T,): exact at t = i / T, i = 0..T; between those,
+    log alpha_bar is interpolated linearly.
     """
-    def own(t):
-        return shift(t, 1 / lead.to(t)[:, None, None])
+    log_bar = torch.log1p(-betas.double()).cumsum(0)
+    table = BetaTable(torch.cat([torch.zeros(1, dtype=torch.float64), log_bar]))
+    return Schedule(table.alpha, table.sigma)
 
-    return Schedule(alpha=lambda t: schedule.alpha(own(t)), sigma=lambda t: schedule.sigma(own(t)))
+
+# The functions of a schedule are named, not lambdas: what holds a schedule can then be pickled.
+
+def cosine_alpha(t):
+    """cos(pi t / 2)."""
+    return torch.cos(t * (math.pi / 2))
+
+
+def cosine_sigma(t):
+    """sin(pi t / 2)."""
+    return torch.sin(t * (math.pi / 2))
+
+
+def flow_alpha(t):
+    """1 - t."""
+    return 1 - t
+
+
+def flow_sigma(t):
+    """t."""
+    return t
+
+
+DDPM_BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+SD_BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+
+linear = from_betas(DDPM_BETAS)                     # Ho et al. 2020; DiT
+scaled_linear = from_betas(SD_BETAS)                # Stable Diffusion 1.5
+cosine = Schedule(cosine_alpha, cosine_sigma)
+flow = Schedule(flow_alpha, flow_sigma)             # Liu et al. 2022; Lipman et al. 2022
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSchedule:
+    """What `shift_channels` makes: alpha(t) and sigma(t) of each channel, for ratio (C,)."""
+
+    base: Schedule
+    ratio: torch.Tensor
+
+    def levels(self, t):
+        """(alpha, sigma), each (C, 1, 1) for a number t and (B, C, 1, 1) for t (B, 1, 1, 1)."""
+        if 0 < t.ndim < 4:
+            raise MinildmError(f"channels have times of their own, and t is {tuple(t.shape)}",
+                               "shift_channels", "pass a number or expand(t, x), (B, 1, 1, 1); for the "
+                               "curve of unshifted channels ask schedule.base")
+        ratio = self.ratio.to(t, non_blocking=True)[:, None, None]
+        if self.base == flow:
+            own_t = shift(t, 1 / ratio)               # stays on the line alpha + sigma = 1
+            return flow.alpha(own_t), flow.sigma(own_t)
+        alpha, sigma = self.base.alpha(t), self.base.sigma(t)
+        # Less noise alone would shrink x: the sum of squares is kept, on the circle that is 1.
+        grown = torch.hypot(alpha, sigma) / torch.hypot(alpha, sigma / ratio)
+        return grown * alpha, grown * sigma / ratio
+
+    def alpha(self, t):
+        return self.levels(t)[0]
+
+    def sigma(self, t):
+        return self.levels(t)[1]
+
+    def __iter__(self):
+        return iter((self.alpha, self.sigma))
+
+
+def shift_channels(schedule: Schedule, ratio) -> ChannelSchedule:
+    """Give each channel of x (B, C, H, W) a sigma / alpha that is `ratio` times smaller, ratio (C,).
+
+    Channels with a larger ratio are seen through less noise, and the others can be drawn to match them
+    (Pan et al. 2025, arXiv:2512.04926). On `flow` this is Esser et al.'s shift of time (2024, eq. 23,
+    arXiv:2403.03206); elsewhere alpha^2 + sigma^2 stays what it is. The schedule's t is a number or
+    (B, 1, 1, 1), as `expand` makes it; its values broadcast against x. Grids of times are those of `base`.
+    """
+    return ChannelSchedule(schedule, torch.as_tensor(ratio))
 
 
 def expand(t, x):
@@ -114,6 +195,7 @@ def ratio_grid(schedule: Schedule, n: int, low: float, high: float, warp: Callab
 
     The ratio falls from `high`, or from that at t = 1 if it is less, equally spaced as `warp` sees it.
     """
+    schedule = schedule.base        # one grid for all channels: that of those which are not shifted
     ts, noisiest = time_grid(n), torch.ones((), dtype=torch.float64)
     high = (schedule.sigma(noisiest) / schedule.alpha(noisiest)).clamp(max=high)
     u = torch.arange(n, dtype=torch.float64) / max(n - 1, 1)                # (n,), the first is t = 1
@@ -124,6 +206,7 @@ def ratio_grid(schedule: Schedule, n: int, low: float, high: float, warp: Callab
 
 def at_ratio(schedule: Schedule, ratio):
     """The times at which sigma / alpha is ratio (n,), which rises with t on any schedule: by bisection."""
+    schedule = schedule.base
     early, late = torch.zeros_like(ratio), torch.ones_like(ratio)
     for _ in range(50):
         t = (early + late) / 2

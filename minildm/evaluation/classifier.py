@@ -1,8 +1,16 @@
-"""A small classifier of our own, whose features stand for what a picture shows."""
+"""A small classifier of our own, whose features stand for what a picture shows.
+
+Two networks share one way from pictures to classes: stages that each halve the sides, the mean over
+positions, a hidden layer (the features), a linear head.
+  Classifier         strided convolutions and GroupNorm, for digits and other drawings
+  PhotoClassifier    a whitened stem, max-pooling, BatchNorm and residuals, for photographs
+`build_classifier` chooses between them; `save_classifier` and `load_classifier` keep them in the zoo.
+"""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +20,13 @@ from minildm import ZOO, MinildmError
 from minildm.images import to_unit
 from minildm.training import checkpoint
 
+SMALLEST = 16       # three stages leave 2 x 2 positions of it
+PCA_SAMPLE = 10_000     # images from which principal components are estimated
+
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The numbers that define a `Classifier`, and how far `augment` may move its training images."""
+    """The numbers that define a classifier, and how far `augment` may move its training images."""
 
     channels_in: int = 1
     classes: int = 10
@@ -26,7 +37,68 @@ class ClassifierConfig:
     zoom: float = 0.12        # relative
     shift: int = 2            # pixels
     mirror: bool = False      # right for photographs, wrong for digits and letters
-    pool: bool = False        # for photographs: halve by maxima, normalise over the batch, a stem, residuals
+    pool: bool = False        # the network for photographs: see `build_classifier`
+
+
+class Classifier(nn.Module):
+    """Stages of two convolutions, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
+
+    def __init__(self, config: ClassifierConfig):
+        super().__init__()
+        self.config = config
+        widths = [self.stem_width(), *(config.width * times for times in config.growth)]
+        self.stem = self.make_stem()
+        self.stages = nn.ModuleList(self.make_stage(a, b) for a, b in pairwise(widths))
+        self.embed = nn.Sequential(nn.Linear(widths[-1], config.feature_dim), nn.SiLU())
+        self.head = nn.Linear(config.feature_dim, config.classes)
+
+    def stem_width(self) -> int:
+        """Channels of what the first stage receives."""
+        return self.config.channels_in
+
+    def make_stem(self) -> nn.Sequential:
+        return nn.Sequential()
+
+    def make_stage(self, a: int, b: int) -> nn.Sequential:
+        """Convolution of stride 2, then another: (B, a, H, W) -> (B, b, H / 2, W / 2)."""
+        return nn.Sequential(
+            nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(4, b), nn.SiLU(),
+            nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(4, b), nn.SiLU())
+
+    def enter(self, images):
+        """What the first stage receives of float images in [-1, 1]."""
+        # black becomes 0, so the zeros with which convolutions pad continue a black border
+        return images + 1
+
+    def feature_maps(self, images) -> list:
+        """Each stage's activations for float images: (B, C, H, W) -> [(B, width, H/2, W/2), ...].
+
+        Images with a side under 16 are enlarged first, each pixel to a square of pixels.
+        """
+        channels = self.config.channels_in
+        if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != channels:
+            raise MinildmError(f"images are {images.dtype} {tuple(images.shape)}", "Classifier",
+                               f"pass float (B, {channels}, H, W) in [-1, 1]")
+        x = self.enter(enlarged(images))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def features(self, images):
+        """The last hidden layer's activations for float images: (B, C, H, W) -> (B, feature_dim)."""
+        return self.embed(self.feature_maps(images)[-1].mean(dim=(2, 3)))
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+    def loss(self, images, labels, generator=None):
+        """Cross-entropy on augmented images: dict(loss, accuracy)."""
+        # no smoothed labels: they would blind the features to blur and to samples that are all alike
+        logits = self(augment(images, self.config, generator)).float()
+        return {"loss": F.cross_entropy(logits, labels),
+                "accuracy": (logits.argmax(1) == labels).float().mean()}
 
 
 class Residual(nn.Sequential):
@@ -36,71 +108,59 @@ class Residual(nn.Sequential):
         return x + super().forward(x)
 
 
-class Classifier(nn.Module):
-    """Stages of two convolutions, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
+class PhotoClassifier(Classifier):
+    """The same for photographs: halve by maxima, normalise over the batch, a fixed stem, residuals.
 
-    def __init__(self, config: ClassifierConfig):
-        super().__init__()
-        self.config = config
-        widths = [config.channels_in, *(config.width * times for times in config.growth)]
-        norm = nn.BatchNorm2d if config.pool else partial(nn.GroupNorm, 4)
+    (After Jordan 2024, arXiv:2404.00498.)
+    """
 
-        def block(a, b, halve=(), stride=1):
-            return nn.Conv2d(a, b, 3, stride, padding=1), *halve, norm(b), nn.SiLU()
+    def stem_width(self) -> int:
+        # a whitened patch and its negative each; a grey patch has nine numbers
+        return 2 * min(16, 9 * self.config.channels_in)
 
-        def stage(a, b):
-            if config.pool:
-                return nn.Sequential(*block(a, b, [nn.MaxPool2d(2)]), Residual(*block(b, b)))
-            return nn.Sequential(*block(a, b, stride=2), *block(b, b))
+    def make_stem(self) -> nn.Sequential:
+        conv = nn.Conv2d(self.config.channels_in, self.stem_width(), 3, padding=1, bias=False)
+        return nn.Sequential(conv, nn.SiLU())
 
-        self.stem = nn.Sequential()
-        if config.pool:
-            widths[0] = 2 * min(16, 9 * config.channels_in)         # a grey patch has nine numbers
-            self.stem.extend([nn.Conv2d(config.channels_in, widths[0], 3, padding=1, bias=False), nn.SiLU()])
-        self.stages = nn.ModuleList(stage(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
-        self.embed = nn.Sequential(nn.Linear(widths[-1], config.feature_dim), nn.SiLU())
-        self.head = nn.Linear(config.feature_dim, config.classes)
+    def make_stage(self, a: int, b: int) -> nn.Sequential:
+        """Convolution, maxima of 2 x 2, then a residual convolution: (B, a, H, W) -> (B, b, H / 2, W / 2)."""
+        residual = Residual(nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.SiLU())
+        return nn.Sequential(
+            nn.Conv2d(a, b, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(b), nn.SiLU(), residual)
+
+    def enter(self, images):
+        # channels last is a quarter faster here, and without gain in the other network
+        return self.stem(images.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def whiten(self, images):
-        """Fix the stem at the principal 3x3 patches of float images and their negatives, each answering with
-        variance 1: the first layer needs no training (Jordan 2024, arXiv:2404.00498, 3.2).
+        """Fix the stem at the principal 3 x 3 patches of float images and at their negatives.
+
+        Each answers with variance 1, so the first layer needs no training (Jordan 2024, 3.2).
         """
-        patches = F.unfold(images, 3).mT.flatten(0, 1)                                        # (N, 9 C)
-        values, vectors = torch.linalg.eigh(patches.T.cov())                                  # rising
-        best = (vectors / (values + 5e-4).sqrt()).T.unflatten(1, (-1, 3, 3))[-len(self.stem[0].weight) // 2:]
+        patches = F.unfold(images, 3).mT.flatten(0, 1)                     # (N, 9 C)
+        values, vectors = torch.linalg.eigh(patches.T.cov())               # ascending
+        filters = (vectors / (values + 5e-4).sqrt()).T.unflatten(1, (-1, 3, 3))
+        half = len(self.stem[0].weight) // 2
+        best = filters[-half:]
         self.stem[0].weight.requires_grad_(False).copy_(torch.cat([best, -best]))
 
-    def maps(self, images) -> list:
-        """Each stage's activations for float images: (B, C, H, W) -> [(B, width, H/2, W/2), ...]."""
-        channels, *size = images.shape[1:]
-        if not images.is_floating_point() or channels != self.config.channels_in or min(size) < 16:
-            raise MinildmError(f"images are {images.dtype} {tuple(images.shape)}", "Classifier", "pass float "
-                               f"(B, {self.config.channels_in}, H, W) in [-1, 1], sides of at least 16")
-        if self.config.pool:
-            maps = [self.stem(images.contiguous(memory_format=torch.channels_last))]    # a quarter faster
-        else:
-            maps = [images + 1]     # black becomes 0, so the convolutions' padding continues a black border
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
-        return maps[1:]
 
-    def features(self, images):
-        """The last hidden layer's activations for float images: (B, C, H, W) -> (B, feature_dim)."""
-        return self.embed(self.maps(images)[-1].mean(dim=(2, 3)))
+def build_classifier(config: ClassifierConfig) -> Classifier:
+    """The network that a config describes, with fresh weights."""
+    return PhotoClassifier(config) if config.pool else Classifier(config)
 
-    def forward(self, images):
-        return self.head(self.features(images))
 
-    def loss(self, images, labels, generator=None):
-        """Cross-entropy on augmented images; smoothed labels would blind features to blur and sameness."""
-        logits = self(augment(images, self.config, generator)).float()
-        return {"loss": F.cross_entropy(logits, labels),
-                "accuracy": (logits.argmax(1) == labels).float().mean()}
+def enlarged(images):
+    """Images whose sides are 16 or more; of smaller ones, each pixel becomes a square of pixels."""
+    side = min(images.shape[-2:])
+    if side >= SMALLEST:
+        return images
+    return F.interpolate(images, scale_factor=float(math.ceil(SMALLEST / side)), mode="nearest")
 
 
 def augment(images, config: ClassifierConfig, generator=None):
-    """Each image rotated, zoomed, shifted by whole pixels and perhaps mirrored, all in one resampling."""
+    """Rotate, zoom, shift by whole pixels and perhaps mirror each image, all in one resampling."""
     (batch, _, height, width), device = images.shape, images.device
     spread = torch.rand(5, batch, generator=generator, device=device) * 2 - 1          # U(-1, 1)
     angle = spread[0] * math.radians(config.rotation)
@@ -111,41 +171,60 @@ def augment(images, config: ClassifierConfig, generator=None):
     # maps output to input coordinates, which run from -1 to 1 across the image: (B, 2, 3)
     theta = torch.stack([flip * zoom * angle.cos(), -zoom * angle.sin(), dx,
                          flip * zoom * angle.sin(), zoom * angle.cos(), dy], dim=1).view(batch, 2, 3)
-    grid = F.affine_grid(theta.to(images.dtype), images.shape, align_corners=False)           # (B, H, W, 2)
+    grid = F.affine_grid(theta.to(images.dtype), images.shape, align_corners=False)    # (B, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 @torch.no_grad()
-def in_batches(function, images):
-    """A feature function over a whole set of images, uint8 or float: (N, C, H, W) -> (N, ...), by batches."""
+def in_batches(function: Callable, images):
+    """Apply a feature function to a whole set of images, uint8 or float, by batches.
+
+    (N, C, H, W) -> (N, ...).
+    """
     return torch.cat([function(to_unit(batch, "in_batches")) for batch in images.split(500)])
 
 
 @torch.no_grad()
-def components(classifier: Classifier, images, channels: int, side: int):
-    """What its last stage says of uint8 images (N, C, H, W), laid out to stand beside latents of this side.
+def pca_features(classifier: Classifier, images, channels: int, side: int):
+    """The last feature map of uint8 images (N, C, H, W) as principal components beside latents.
 
-    A denoiser that must draw what a picture shows, and not its latent alone, learns sooner to draw it
-    (Kouzelis et al. 2025, arXiv:2504.16064). A place of the map covers r x r of the latent's, so it has r^2
-    numbers a channel: its principal components, each of unit variance -> (N, channels, side, side).
+    -> (N, channels, side, side), each number of unit variance. A denoiser that must draw what a picture
+    shows, and not its latent alone, learns sooner to draw it (Kouzelis et al. 2025, arXiv:2504.16064). Where
+    a position of the map covers r x r of the latent's it has r^2 components a channel; where the sides don't
+    divide, or the map has fewer numbers than that, the map is interpolated to the latent's side.
     """
-    def look(batch):
-        return classifier.maps(batch)[-1].movedim(1, 3)                                   # (B, h, w, c)
+    sample = images[::max(1, len(images) // PCA_SAMPLE)]                # a set may be sorted by class
+    width, height = classifier.feature_maps(to_unit(images[:1], "pca_features"))[-1].shape[1:3]
+    r = side // height
+    divides = side % height == 0 and channels * r**2 <= width
+    if channels > width:
+        raise MinildmError(f"{channels} channels of a map with {width}", "pca_features", "take fewer")
+    if not divides:
+        r = 1
 
-    some = in_batches(look, images[::max(1, len(images) // 10_000)])    # a set may be sorted by class
-    places, r = some.flatten(0, 2), side // some.shape[1]
-    n = channels * r**2
-    if side % some.shape[1] or n > places.shape[1]:
-        raise MinildmError(f"{channels} channels at {side} x {side} of a map {tuple(some.shape[1:])}",
-                           "components", f"take fewer, or sides that are multiples of {some.shape[1]}")
+    def positions(batch):
+        found = classifier.feature_maps(batch)[-1]                      # (B, c, h, w)
+        if not divides:
+            found = F.interpolate(found, size=(side, side), mode="bilinear")
+        return found.movedim(1, 3)                                      # (B, h, w, c)
+
+    places = in_batches(positions, sample).flatten(0, 2)
     mean, std = places.mean(0), places.std(0) + 1e-6
-    values, vectors = torch.linalg.eigh(((places - mean) / std).T.cov())                  # rising
-    basis = vectors[:, -n:] / values[-n:].sqrt() / std[:, None]                           # (c, n)
-    return in_batches(lambda batch: F.pixel_shuffle(((look(batch) - mean) @ basis).movedim(3, 1), r), images)
+    values, vectors = torch.linalg.eigh(((places - mean) / std).T.cov())    # ascending
+    n = channels * r**2
+    # fewer places than components leave variances of 0, which would be divided by
+    scale = values[-n:].clamp(min=1e-6).sqrt()
+    basis = vectors[:, -n:] / scale / std[:, None]                          # (c, n)
+
+    def components(batch):
+        numbers = (positions(batch) - mean) @ basis                         # (B, h, w, n)
+        return F.pixel_shuffle(numbers.movedim(3, 1), r)
+
+    return in_batches(components, images)
 
 
 def save_classifier(folder, classifier: Classifier, measured: dict):
-    """As fp16, with its config and what it measured."""
+    """Save a classifier as fp16, with its config and what it measured."""
     tensors = {name: t.half() for name, t in classifier.state_dict().items()}
     checkpoint.save(folder, tensors, {"classifier": asdict(classifier.config), "measured": measured})
 
@@ -156,6 +235,6 @@ def load_classifier(name: str = "mnist") -> Classifier | None:
     if not folder.is_dir():
         return None
     tensors, meta = checkpoint.load(folder)
-    model = Classifier(checkpoint.from_dict(ClassifierConfig, meta["classifier"]))
+    model = build_classifier(checkpoint.from_dict(ClassifierConfig, meta["classifier"]))
     model.load_state_dict({key: t.float() for key, t in tensors.items()})
     return model.eval()

@@ -9,8 +9,6 @@ One number can't say whether samples are poor or merely alike, so precision and 
 2019, arXiv:1904.06991) come with it.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -119,11 +117,11 @@ def _squared_distances(a, b):
         yield torch.addmm(own, chunk, b.T, alpha=-2).add_(chunk.square().sum(dim=1)[:, None]).clamp_(min=0)
 
 
-def diversity(features, labels) -> float:
+def diversity(features, labels) -> float | None:
     """Mean distance of two different images of one class, in features (N, D); then the mean over classes.
 
     Compare with that of real images at the same labels: less means that a class looks more alike than it is.
-    NaN if no label (N,) occurs twice.
+    None if no label (N,) occurs twice.
     """
     means = []
     for label in labels.unique():
@@ -131,7 +129,7 @@ def diversity(features, labels) -> float:
         if len(x) > 1:
             total = sum(d.sqrt().sum() for d in _squared_distances(x - x.mean(0), x - x.mean(0)))
             means.append(total / (len(x) * (len(x) - 1)))
-    return torch.stack(means).mean().item() if means else math.nan
+    return torch.stack(means).mean().item() if means else None
 
 
 def label_accuracy(logits, labels) -> float:

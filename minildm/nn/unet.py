@@ -134,9 +134,14 @@ class UNet(nn.Module):
         zero_(self.conv_out)
 
     @property
-    def null_class(self) -> int:
-        """The label that stands for no class at all."""
-        return self.config.num_classes
+    def multiple(self) -> int:
+        """Height and width of x must be multiples of this."""
+        return self.config.multiple
+
+    @property
+    def null_context(self) -> int | None:
+        """The label that means "no class"; None for a network that knows no labels."""
+        return self.config.num_classes or None
 
     def check(self, x, context):
         """Say in words what is wrong with an input, before a matrix product says it in numbers."""

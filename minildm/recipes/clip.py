@@ -25,6 +25,7 @@ from minildm.nn.clip import (
     class_vectors,
     contrastive_loss,
 )
+from minildm.recipes.stages import seeded
 from minildm.training.loop import TrainConfig, fit
 
 
@@ -34,7 +35,7 @@ class CLIPRecipe:
 
     clip: CLIPConfig
     training: TrainConfig
-    motion: ClassifierConfig | None = None  # how far pictures are turned, zoomed, shifted; None: not at all
+    augmentation: ClassifierConfig | None = None  # how far pictures are turned, zoomed, shifted; None: not at all
     vocab_size: int = 600                   # at most; 514 of them are bytes, start and end
     measured: str = "not yet"
 
@@ -75,16 +76,15 @@ def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]],
     tokens = tokenize(tokenizer, sentences, config.text.length).to(images.device)
     used = (tokens == tokenizer.end).int().argmax(-1).max() + 1                     # the rest is padding
     tokens = tokens[..., :used]
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
+    with seeded(recipe.training.seed):
         clip = CLIP(config)
     clip.to(images.device)
 
     def loss(pictures, meaning, generator):
         pick = torch.randint(tokens.shape[1], meaning.shape, generator=generator, device=meaning.device)
         pictures = to_float(pictures)
-        if recipe.motion:
-            pictures = augment(pictures, recipe.motion, generator)
+        if recipe.augmentation:
+            pictures = augment(pictures, recipe.augmentation, generator)
         logits = clip(pictures, tokens[meaning, pick])
         return {"loss": contrastive_loss(logits, meaning[:, None] == meaning), "scale": clip.scale}
 

@@ -167,12 +167,12 @@ def train(model, loss_fn: Callable, data: tuple[torch.Tensor, ...], config: Trai
             raise
 
 
-def fit(model, loss_fn, data, config, run_dir=None, bar=True, identity=None, early=None) -> dict[str, list]:
+def fit(model, loss_fn, data, config, run_dir=None, bar=True, identity=None, snapshot=None) -> dict[str, list]:
     """Exhaust `train`, leave the *averaged* weights in the model, return the metrics, a list each.
 
-    `early`, (step, another model of its form): the average after that step goes there.
+    `snapshot`, (step, another model of its form): the average after that step goes there.
     """
-    steps, (at, other) = [], early or (0, None)
+    steps, (at, other) = [], snapshot or (0, None)
     for step in train(model, loss_fn, data, config, run_dir, bar, identity):
         steps.append(step)
         if step.i == at:

@@ -6,7 +6,7 @@ al. 2021, arXiv:2012.09841, eq. 5-7), and with every term a mean over values, po
     L = |x - x'| + w_p L_perceptual + w_a lambda L_adversarial + w_k KL,  lambda = |grad L_rec|/|grad L_adv|
 
 The features are any function's, images (B, C, H, W) in [-1, 1] -> a list of maps (B, c, h, w), one a stage:
-`Classifier.maps` or `vgg_maps`. Nothing here holds an optimizer: `training` gives each part its own.
+`Classifier.feature_maps` or `vgg_maps`. Nothing here holds an optimizer: `training` gives each part its own.
 """
 
 from itertools import pairwise

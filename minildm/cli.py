@@ -186,6 +186,7 @@ class Sample:
         model = LatentDiffusion.load(name, device)
         every = torch.arange(self.num) % max(1, len(model.class_names))
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
+        guidance = model.guidance_of(guidance_scale=self.guidance_scale)
         began = time.perf_counter()
         images = model.generate(wanted, self.steps, guidance_scale=self.guidance_scale,
                                 seed=self.seed, sampler=getattr(samplers, self.sampler),
@@ -194,7 +195,9 @@ class Sample:
         cols = min(4, len(names)) if self.prompt else None
         out = expanded("--out", self.out)
         samples.save_pictures(out, images, names, cols)
-        print(f"{len(wanted)} pictures in {time.perf_counter() - began:.1f} s: {out}")
+        guided_by = ", ".join(map(str, guidance)) or "no guidance"
+        seconds = time.perf_counter() - began
+        print(f"{len(wanted)} pictures in {seconds:.1f} s, {guided_by}: {out}")
 
 
 @dataclass(frozen=True)

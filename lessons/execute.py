@@ -46,7 +46,6 @@ def execute(path: Path):
                             resources={"metadata": {"path": path.parent}}).execute()
     nbformat.write(shrink(lesson), path)
     keep = ["--keep-output", "--keep-count", "--keep-id"]
-    keep = ["--keep-output", "--keep-count", "--keep-id"]
     subprocess.run(["nbstripout", *keep, "--extra-keys", NOISE, path], check=True)
     seconds = time.perf_counter() - began
     print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)

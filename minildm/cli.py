@@ -1,98 +1,146 @@
-"""The command line: `minildm demo | train | sample | evaluate | bench`, every one of which runs bare.
+"""The command line: `minildm demo | train | sample | evaluate | bench`; every one runs bare.
 
-Flags are the fields of the dataclasses below. Arguments are checked before torch is imported, so a slip is
-answered at once. Exit codes: 0 done, 2 something you can fix, 1 a bug of ours, 130 interrupted.
+Flags are the fields of the dataclasses below. Arguments are checked before torch is imported, so a
+slip is answered at once, in at most six lines. Exit codes: 0 done, 2 something you can fix, 1 a bug
+of ours, 130 interrupted.
 """
 
+import contextlib
+import io
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from minildm import MinildmError
+from minildm import __version__
+from minildm.answers import exit_code, report, unboxed
+from minildm.options import (
+    check,
+    check_data,
+    check_not_empty,
+    check_out_folder,
+    check_out_picture,
+    check_seed,
+    expanded,
+)
 
-ABOUT = "Latent diffusion from scratch. Every command runs bare: minildm demo is the one to begin with."
+ABOUT = ("Latent diffusion from scratch. Every command runs bare: minildm demo is the one to begin "
+         "with; minildm --version says which this is.")
 Budget = Literal["auto", "smoke", "cpu", "gpu-short", "gpu"]
 Backbone = Literal["auto", "dit", "unet"]
 Objective = Literal["flow", "eps", "x0", "v"]
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+LARGEST_LABEL = 10**6
 
 
-def check(option: str, good: bool, allowed: str, value):
-    """Refuse an option's value, naming what is allowed."""
-    if not good:
-        raise MinildmError(f"{option} {value}: not allowed", "command line", f"{option} takes {allowed}")
 
-
-def check_data(name: str, extra: tuple[str, ...] = ()):
-    names = (*extra, "mnist", "fashion-mnist", "cifar10", "glyphs")
-    known = name in names or name.startswith("folder:") and len(name) > len("folder:")
-    check("--data", known, ", ".join(names) + " or folder:PATH", name)
-    if name.startswith("folder:"):
-        check("--data", Path(name[7:]).expanduser().is_dir(), "folder:PATH of a folder that exists", name)
-
-
-def check_out(path: Path | None, suffix: str = ""):
-    """An output that can't be written is better known before the training than after it."""
-    if path is None:
-        return
-    if suffix:
-        check("--out", path.suffix == suffix, f"a file name that ends in {suffix}", path)
-    at = next(p for p in [path, *path.absolute().parents] if p.exists())
-    writable = suffix and at == path or at.is_dir() and os.access(at, os.W_OK)
-    check("--out", writable, "a place that can be written", path)
-
+# ---- the commands
 
 @dataclass(frozen=True)
-class Demo:
-    """Train a latent diffusion model from nothing, draw with it, and measure what it draws."""
+class Run:
+    """What the commands that train have in common."""
 
-    data: str = "auto"  # mnist, fashion-mnist, cifar10, glyphs, folder:PATH; auto is mnist if it can be had
-    out: Path | None = None  # folder of results and resumable run; by default runs/demo-DATA
-    num: int = 1000  # pictures to draw and measure, 10 to 100000
+    data: str = "mnist"  # mnist, fashion-mnist, cifar10, glyphs, scenes, scenes-glyphs, folder:PATH
+    out: Path | None = None  # folder of the run and the model; by default runs/COMMAND-DATA-CHANGES
     seed: int = 0  # of training and drawing
     recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
     backbone: Backbone = "auto"  # the denoiser's network; auto is the recipe's own
     objective: Objective = "flow"  # what it learns to predict
+    size: int | None = None  # side of a folder's pictures, resized; by default their own, or 32
+    mirror: Switch = False  # train on mirror images as well, whatever the recipe says
+    no_mirror: Switch = False  # never train on mirror images, as is right for letters and signs
 
-    def check(self):
-        check_data(self.data, ("auto",))
-        check("--num", 10 <= self.num <= 100_000, "10 to 100000", self.num)
-        check("--seed", 0 <= self.seed < 2**31, "0 to 2147483647", self.seed)
-        check_out(self.out)
+    def check_run(self, sets: tuple[str, ...]):
+        check_data(self.data, sets)
+        check_seed(self.seed)
+        check("--size", self.size is None or 8 <= self.size <= 256, "8 to 256", self.size)
+        own = self.size is None or self.data.startswith("folder:")
+        check("--size", own, "its place beside --data folder:PATH", self.size)
+        both = self.mirror and self.no_mirror
+        check("--mirror", not both, "no --no-mirror beside it", "--no-mirror")
+        for folder in self.folders():
+            check_out_folder(folder)
 
-    def run(self):
-        from minildm.demo import demo
+    def folders(self) -> list[Path]:
+        """The folder of this run's files, or of `--data auto` the two that it may become."""
+        if self.out is not None:
+            return [expanded("--out", self.out)]
+        names = ("mnist", "glyphs") if self.data == "auto" else (self.data,)
+        return [self.folder_of(name) for name in names]
 
-        demo(self.data, self.out, self.num, self.seed, self.recipe, (self.backbone, self.objective))
+    def folder_of(self, name: str) -> Path:
+        """runs/COMMAND-DATA, then what is not the default; a folder of pictures gives its own name.
+
+        Two runs that differ in what they train have two folders, so that the second is not refused.
+        """
+        if self.out is not None:
+            return expanded("--out", self.out)
+        words = [type(self).__name__.lower(), Path(name.removeprefix("folder:")).name]
+        chosen = (self.recipe, self.backbone, self.objective)
+        words += [word for word in chosen if word not in ("auto", "flow")]
+        if getattr(self, "captions", False):
+            words.append("captions")
+        if self.seed:
+            words.append(f"seed{self.seed}")
+        if self.size:
+            words.append(f"size{self.size}")
+        if self.mirror or self.no_mirror:
+            words.append("mirror" if self.mirror else "no-mirror")
+        return Path("runs") / "-".join(words)
+
+    def changes(self) -> dict:
+        """The options of pictures that were given; the others are the recipe's own."""
+        given = {"size": self.size}
+        if self.mirror or self.no_mirror:
+            given["mirror"] = self.mirror
+        return {name: value for name, value in given.items() if value is not None}
+
+    def can_go_on(self) -> bool:
+        """Whether an interrupted run has a checkpoint to go on from."""
+        return any(list(folder.glob("*/step-*")) for folder in self.folders())
 
 
 @dataclass(frozen=True)
-class Train:
+class Demo(Run):
+    """Train a latent diffusion model from nothing, draw with it, and measure what it draws."""
+
+    data: str = "auto"  # mnist, fashion-mnist, cifar10, glyphs, folder:PATH; auto: mnist if possible
+    num: int = 1000  # pictures to draw and measure, 10 to 100000
+
+    def check(self):
+        check("--num", 10 <= self.num <= 100_000, "10 to 100000", self.num)
+        self.check_run(("auto",))
+
+    def run(self):
+        from minildm import data
+        from minildm.demo import demo
+
+        out = self.folder_of(data.default() if self.data == "auto" else self.data)
+        words = (self.backbone, self.objective)
+        demo(self.data, out, self.num, self.seed, self.recipe, words, **self.changes())
+
+
+@dataclass(frozen=True)
+class Train(Run):
     """Train a VAE and a denoiser of its latents, and keep the model."""
 
-    data: str = "mnist"  # mnist, fashion-mnist, cifar10, glyphs, scenes, scenes-glyphs or folder:PATH
-    out: Path | None = None  # folder of the run and the model; by default runs/train-DATA
-    seed: int = 0
-    recipe: Budget = "auto"  # how much to train; auto follows MINILDM_BUDGET, then the hardware
-    backbone: Backbone = "auto"  # the denoiser's network; auto is the recipe's own
-    objective: Objective = "flow"  # what it learns to predict
     captions: bool = False  # draw prompts in the place of labels; of scenes that is always so
 
     def check(self):
-        check_data(self.data, ("scenes", "scenes-glyphs"))
-        check("--seed", 0 <= self.seed < 2**31, "0 to 2147483647", self.seed)
-        check_out(self.out)
+        self.check_run(("scenes", "scenes-glyphs"))
 
     def run(self):
         from minildm.demo import train_model
 
-        train_model(self.data, self.out, self.seed, self.recipe, (self.backbone, self.objective),
-                    self.captions)
+        words = (self.backbone, self.objective)
+        out = self.folder_of(self.data)
+        train_model(self.data, out, self.seed, self.recipe, words, self.captions, **self.changes())
 
 
 @dataclass(frozen=True)
@@ -111,56 +159,71 @@ class Sample:
     out: Path = Path("samples.png")
 
     def check(self):
+        scale, steps = self.guidance_scale, self.steps
         check("--num", 1 <= self.num <= 10_000, "1 to 10000", self.num)
-        check("--steps", self.steps is None or 1 <= self.steps <= 1000, "1 to 1000", self.steps)
-        check("--guidance-scale", self.guidance_scale is None or 0 <= self.guidance_scale <= 100, "0 to 100",
-              self.guidance_scale)
-        check("--seed", 0 <= self.seed < 2**31, "0 to 2147483647", self.seed)
-        check("--prompt", not (self.prompt and self.labels), "the place of --labels", " ".join(self.prompt))
-        check("--negative", self.prompt or not self.negative, "its place beside --prompt", self.negative)
-        check("--labels", all(label >= 0 for label in self.labels), "class numbers from 0", self.labels)
-        check_out(self.out, ".png")
+        check("--steps", steps is None or 1 <= steps <= 1000, "1 to 1000", steps)
+        check("--guidance-scale", scale is None or 0 <= scale <= 100, "0 to 100", scale)
+        check_seed(self.seed)
+        one_kind = not (self.prompt and self.labels)
+        check("--prompt", one_kind, "the place of --labels", " ".join(self.prompt))
+        has_place = bool(self.prompt) or not self.negative
+        check("--negative", has_place, "its place beside --prompt", self.negative)
+        fit = all(0 <= label < LARGEST_LABEL for label in self.labels)
+        check("--labels", fit, "class numbers from 0", self.labels)
+        if self.model is not None:
+            expanded("--model", Path(self.model))
+        check_out_picture(self.out)
 
     def run(self):
         import torch
-        from PIL import Image
 
-        from minildm import plotting
+        from minildm import samples
         from minildm.diffusion import samplers
         from minildm.model import LatentDiffusion
 
-        model = self.model or ("scenes" if self.prompt else "mnist")
-        pipe = LatentDiffusion.load(model, "cuda" if torch.cuda.is_available() else "cpu")
-        every = torch.arange(self.num) % max(1, len(pipe.class_names))
+        name = self.model or ("scenes" if self.prompt else "mnist")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = LatentDiffusion.load(name, device)
+        every = torch.arange(self.num) % max(1, len(model.class_names))
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
-        began, sampler = time.perf_counter(), getattr(samplers, self.sampler)
-        images = pipe.generate(wanted, self.steps, self.guidance_scale, self.seed, sampler,
-                               negative=self.negative)
-        names = self.prompt or [pipe.class_names[i] for i in wanted]
-        if images.shape[-1] < 256:
-            plotting.show_images(images, names, min(4, len(names)) if self.prompt else None, path=self.out)
-        else:                           # large enough to be looked at pixel by pixel
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(plotting.grid(images).squeeze()).save(self.out)
-        print(f"{len(wanted)} pictures in {time.perf_counter() - began:.1f} s: {self.out}")
+        guidance = model.guidance_of(guidance_scale=self.guidance_scale)
+        began = time.perf_counter()
+        images = model.generate(wanted, self.steps, guidance_scale=self.guidance_scale,
+                                seed=self.seed, sampler=getattr(samplers, self.sampler),
+                                negative=self.negative)
+        names = self.prompt or [model.class_names[label] for label in wanted]
+        cols = min(4, len(names)) if self.prompt else None
+        out = expanded("--out", self.out)
+        samples.save_pictures(out, images, names, cols)
+        guided_by = ", ".join(map(str, guidance)) or "no guidance"
+        seconds = time.perf_counter() - began
+        print(f"{len(wanted)} pictures in {seconds:.1f} s, {guided_by}: {out}")
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Measure a samples.npz against the real images, each score beside what real images get."""
 
-    samples: Path = Path("runs/demo-mnist/samples.npz")  # images uint8 (N, H, W[, 3]), labels int (N,)
+    samples: Path = Path("runs/demo-mnist/samples.npz")  # images uint8 (N, H, W[, 3]), labels (N,)
     data: str = "mnist"  # the set that the samples imitate
 
     def check(self):
         check_data(self.data)
         exists = "a samples.npz that exists; minildm demo writes one"
-        check("--samples", self.samples.is_file(), exists, self.samples)
+        check("--samples", expanded("--samples", self.samples).is_file(), exists, self.samples)
 
     def run(self):
-        from minildm.demo import evaluate_file
+        from minildm import data, demo
+        from minildm.evaluation.score import format_scores
+        from minildm.samples import load_samples
 
-        evaluate_file(self.samples, self.data)
+        path, real = expanded("--samples", self.samples), data.load(self.data)
+        images, labels = load_samples(path, real)
+        # a classifier that must be trained first is kept beside the samples, where that is allowed
+        with tempfile.TemporaryDirectory() as elsewhere:
+            folder = path.parent if os.access(path.parent, os.W_OK) else Path(elsewhere)
+            scores = demo.measure(images, labels, real, folder)
+        print(format_scores(scores))
 
 
 @dataclass(frozen=True)
@@ -185,28 +248,39 @@ class Bench:
 Command = Demo | Train | Sample | Evaluate | Bench
 
 
+# ---- from words to a command, and from what happens to an exit code
+
+def parse(argv: list[str]):
+    """The command that the words ask for; what they do wrong is said in at most six lines."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Command, prog="minildm", args=argv, description=ABOUT)
+    finally:
+        report(unboxed(said.getvalue()))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the console script exits with what this returns."""
     argv = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in argv  # show the traceback of an error
+    if argv == ["--version"]:
+        print(f"minildm {__version__}")
+        return 0
+    for stream in (sys.stdout, sys.stderr):
+        # a name that the terminal can't show is no reason to fail
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    debug = "--debug" in argv                   # show the traceback of an error
     argv = [word for word in argv if word != "--debug"]
-    command = tyro.cli(Command, prog="minildm", args=argv, description=ABOUT)
+    can_go_on = bool            # of what is no command: False
     try:
+        check_not_empty(argv)
+        command = parse(argv)
         command.check()
+        can_go_on = getattr(command, "can_go_on", bool)
         command.run()
         return 0
-    except MinildmError as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        print(f"minildm: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        kept = "; the same command goes on from the last checkpoint" * isinstance(command, Demo | Train)
-        print(f"minildm: interrupted{kept}", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if debug:
-            raise
-        print(f"minildm: {type(error).__name__}: {error}", file=sys.stderr)
-        print("  this is a bug of ours: --debug shows where", file=sys.stderr)
-        return 1
+        return exit_code(error, can_go_on)

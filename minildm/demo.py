@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import torch
 
-from minildm import MinildmError, budget, data, plotting
+from minildm import budget, data, plotting
 from minildm.evaluation.classifier import load_classifier
 from minildm.evaluation.metrics import psnr
 from minildm.evaluation.score import finite, format_scores, score
@@ -19,6 +18,7 @@ from minildm.recipes import cifar10, mnist, scenes
 from minildm.recipes.classifier import classifier_for, short_training, train_classifier
 from minildm.recipes.preflight import check_before_training
 from minildm.recipes.stages import Options, Trained, mirrors
+from minildm.samples import save_samples
 from minildm.training import checkpoint
 
 FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
@@ -60,12 +60,6 @@ def load_for_training(name: str, size: int | None = None) -> tuple[data.ImageSet
     return found.to("cuda" if torch.cuda.is_available() else "cpu"), note
 
 
-def default_out(command: str, name: str, words=()) -> Path:
-    """runs/COMMAND-DATA, and what is not the default; a folder of pictures gives its own name."""
-    changed = [str(word) for word in words if word not in ("auto", "flow")]
-    return Path("runs") / "-".join([command, Path(name.removeprefix("folder:")).name, *changed])
-
-
 def announce(command: str, images: data.ImageSet, options: Options):
     """Say what is about to be trained, in one line."""
     side = images.images.shape[-1]
@@ -75,12 +69,11 @@ def announce(command: str, images: data.ImageSet, options: Options):
           f"{hardware()}")
 
 
-def train_model(name: str, out: Path | None, seed: int, recipe_name: str, words=("auto", "flow"),
+def train_model(name: str, out: Path, seed: int, recipe_name: str, words=("auto", "flow"),
                 captions: bool = False, size: int | None = None, mirror: bool | None = None):
     """Train on a set and keep the model in OUT/model."""
     images, _ = load_for_training(name, size)
     options = options_for(recipe_name, seed, words, captions, mirror)
-    out = out or default_out("train", name, (*words, "captions") if captions else words)
     announce("train", images, options)
     with checkpoint.lock(out):
         check_before_training(images, out)
@@ -119,32 +112,12 @@ def reconstruction_psnr(model, test: data.ImageSet) -> float | None:
     return finite(psnr(space.decode(latents), data.to_float(images)))
 
 
-def save_samples(path: Path, images, labels):
-    """images uint8 (N, C, H, W) as (N, H, W) or (N, H, W, 3), labels int (N,)."""
-    pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
-    temporary = path.with_name(".tmp-" + path.name)
-    np.savez_compressed(temporary, images=pixels.cpu().numpy(), labels=labels.cpu().numpy())
-    os.replace(temporary, path)
-
-
-def evaluate_file(path: Path, name: str):
-    """Print the scores of a samples.npz against a set."""
-    try:
-        with np.load(path) as file:
-            pixels, labels = torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]).long()
-    except Exception as error:          # of zipfile, numpy, the file system: no common ancestor
-        raise MinildmError(f"this is no samples.npz: {error}", path, "minildm demo writes one") from None
-    images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    print(format_scores(measure(images, labels, data.load(name), path.parent)))
-
-
-def demo(name: str, out: Path | None, num: int, seed: int, recipe_name: str, words=("auto", "flow"),
+def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words=("auto", "flow"),
          size: int | None = None, mirror: bool | None = None):
     """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png, model/."""
     began = time.perf_counter()
     real, note = load_for_training(name, size)
     options = options_for(recipe_name, seed, words, mirror=mirror)
-    out = out or default_out("demo", real.name, words)
     if note:
         print(note)
     announce("demo", real, options)

@@ -44,6 +44,19 @@ WRONG = [  # arguments, what the answer must name
     ("evaluate --num 5", "--num"), ("bench --rounds 2", "--rounds takes 3 to 1000"),
     ("bench --rounds 1001", "--rounds takes"), ("bench --peer jax", "diffusers"),
     ("bench --rounds x", "--rounds"),
+    ("demo --out ''", "a path, which '' is not"), ("train --out=", "a path, which '' is not"),
+    ("sample --model ''", "a path"), ("evaluate --samples ''", "a path"),
+    ("demo --out /proc/x", "cannot"), ("train --out /sys/x/y", "cannot"),
+    ("sample --out /proc/x.png", "cannot"),
+    ("sample --out tests.png/x.png --labels " + "9" * 30, "class numbers from 0"),
+    ("demo --out " + "x" * 300, "can exist here"), ("train --out " + "x/" * 2100, "can exist here"),
+    ("train --out " + "x/" * 2020, "can exist here"), ("sample --model " + "m" * 300, "can exist here"),
+    ("sample --out " + "x" * 300 + ".png", "can exist here"),
+    ("evaluate --samples " + "s" * 300, "can exist"),
+    ("demo --data folder:" + "d" * 300, "can exist here"), ("demo --data folder:~nobody-here/x", "without ~"),
+    ("demo --out ~nobody-here/x", "without ~"), ("sample --out tests.d/.png", ".png"),
+    ("demo --data mnist --size 64", "beside --data folder:PATH"), ("demo --size 7", "--size takes 8 to 256"),
+    ("train --mirror --no-mirror", "no --no-mirror beside it"), ("demo --mirror x", "x"),
     ("", "demo"), ("paint", "demo"), ("--version-of-what", "demo"),
 ]
 
@@ -59,6 +72,7 @@ def test_wrong_arguments_exit_2_and_name_the_cure(line, named, capsys):
     assert code == 2
     assert named in " ".join((said.out + said.err).replace("│", " ").split())
     assert "Traceback" not in said.err
+    assert len(said.err.strip().splitlines()) <= 6
 
 
 def test_a_slip_is_answered_at_once_without_importing_torch():
@@ -127,12 +141,22 @@ def test_demo_writes_what_it_promises_and_goes_on_from_where_it_was(tmp_path, ca
     assert "0..9" in capsys.readouterr().err
 
 
-def test_a_changed_word_has_a_folder_of_its_own():
-    from minildm.demo import default_out
+def folder(line):
+    """Where the command of these words writes."""
+    found = cli.parse(line.split()).folders()
+    assert len(found) == 1
+    return found[0].as_posix()
 
-    assert default_out("demo", "mnist", ("auto", "flow")).as_posix() == "runs/demo-mnist"
-    assert default_out("train", "a", ("auto", "flow", "captions")).as_posix() == "runs/train-a-captions"
-    assert default_out("train", "folder:a/b", ("unet", "eps")).as_posix() == "runs/train-b-unet-eps"
+
+def test_what_trains_another_model_has_a_folder_of_its_own():
+    assert folder("demo --data mnist --num 100") == "runs/demo-mnist"
+    assert folder("demo --data mnist --seed 1 --recipe smoke") == "runs/demo-mnist-smoke-seed1"
+    assert folder("train --data mnist --captions") == "runs/train-mnist-captions"
+    assert folder("train --data folder:a/b --backbone unet --objective eps") == "runs/train-b-unet-eps"
+    assert folder("train --data folder:a/b --size 64 --no-mirror") == "runs/train-b-size64-no-mirror"
+    assert folder("demo --out x/y --data mnist --seed 1") == "x/y"
+    auto = cli.parse(["demo"]).folders()
+    assert [path.as_posix() for path in auto] == ["runs/demo-mnist", "runs/demo-glyphs"]
 
 
 def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
@@ -147,26 +171,16 @@ def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
         def to(device):
             return name_set
 
-    monkeypatch.setattr(demo.data, "load", load)
-    monkeypatch.setattr(demo.data.sets, "load", load)
-    monkeypatch.setattr(demo.data, "available", lambda name: False)
+    for place in demo.data, demo.data.sets:
+        monkeypatch.setattr(place, "load", load)
+        monkeypatch.setattr(place, "available", lambda name, *root: False)
     assert demo.load_for_training("auto") == (name_set, demo.FALLBACK)
     with pytest.raises(MinildmError):
         demo.load_for_training("mnist")
-    monkeypatch.setattr(demo.data, "available", lambda name: True)          # it is there, and damaged
+    for place in demo.data, demo.data.sets:                                 # it is there, and damaged
+        monkeypatch.setattr(place, "available", lambda name, *root: True)
     with pytest.raises(MinildmError):
         demo.load_for_training("auto")
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"no archive"])
-def test_a_damaged_samples_file_is_named(content, tmp_path, capsys):
-    (tmp_path / "samples.npz").write_bytes(content)
-    assert cli.main(["evaluate", "--samples", str(tmp_path / "samples.npz"), "--data", "glyphs"]) == 2
-    assert "this is no samples.npz" in capsys.readouterr().err
-    np.save(tmp_path / "one.npy", np.zeros(3))                              # an array alone
-    (tmp_path / "one.npy").rename(tmp_path / "samples.npz")
-    assert cli.main(["evaluate", "--samples", str(tmp_path / "samples.npz"), "--data", "glyphs"]) == 2
-    assert "this is no samples.npz" in capsys.readouterr().err
 
 
 def test_few_pictures_make_small_batches(tmp_path):

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from statistics import median
 
+import listings
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -52,6 +53,33 @@ def problems(text: str) -> list[str]:
 def test_lesson_is_tidy(path):
     nbformat.validate(nbformat.read(path, 4))
     assert problems(path.read_text()) == []
+
+
+def stored_listings(path) -> list[str]:
+    """What `show_source` printed when the lesson was executed, with its headers."""
+    outputs = [o for c in nbformat.read(path, 4).cells if c.cell_type == "code" for o in c.outputs]
+    parts = [part for o in outputs for part in listings.split_listings(o.get("text", ""))]
+    return [part for part in parts if listings.HEADER.match(part.split("\n")[0])]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_stored_listings_are_todays_code(path):
+    """Red after a change of code that a lesson shows: `python lessons/listings.py` brings them up to date."""
+    for stored in stored_listings(path):
+        header, body = stored.split("\n", 1)
+        file, line = re.fullmatch(r"# (.+), line (\d+)", header).groups()
+        code = (path.parents[1] / file).read_text().splitlines()[int(line) - 1:]
+        shown = body.rstrip("\n").splitlines()
+        assert [text.rstrip() for text in code[:len(shown)]] == [text.rstrip() for text in shown], header
+
+
+def test_listings_are_told_from_what_else_a_cell_prints():
+    text = ("before\n# a/b.py, line 3\n@wraps\ndef f(x,\n      y):\n    return x\n\n    # why\n"
+            "after: 1\n# c.py, line 1\nclass C:\n    x = 1\n")
+    parts = listings.split_listings(text)
+    assert [part.split("\n")[0] for part in parts] == ["before", "# a/b.py, line 3", "after: 1",
+                                                       "# c.py, line 1"]
+    assert parts[1].endswith("# why\n") and "".join(parts) == text
 
 
 # ---- the lint itself -------------------------------------------------------------------------------------

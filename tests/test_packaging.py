@@ -1,16 +1,24 @@
 """pyproject.toml is the one list of dependencies; what repeats a part agrees. Set-up says what it lacks."""
 
 import ast
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import tomllib
+import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from minildm.data.sets import data_root
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -75,6 +83,102 @@ def test_what_the_package_imports_is_declared():
         tree = ast.parse(path.read_text())
         assert imports(tree.body) <= modules(BASE), f"{path.name}, at its top"
         assert imports(ast.walk(tree)) <= modules(DECLARED), f"{path.name}, inside functions"
+
+
+# ---- wheel and source archive ----------------------------------------------------------------------------
+
+def test_every_folder_of_the_package_is_in_the_wheel():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "minildm").rglob("*.py")}
+    assert set(settings["packages"]) == {".".join(f.parts) for f in folders} | {"minildm.zoo"}
+    assert settings["package-dir"] == {"minildm.zoo": "data/zoo"}
+
+
+def test_the_licence_of_the_weights_is_said_alike_everywhere():
+    said = [re.findall(r"[^.\n]*weights in\s`(?:data/)?zoo/?`[^.]*Apache[^.]*\d\.\d[^.]*\.", text)
+            for text in ((ROOT / name).read_text() for name in ("README.md", "data/README.md"))]
+    assert len(said[0]) == len(said[1]) == 1, said
+    assert PROJECT["license"] == "Apache-2.0" and PROJECT["readme"] == "README.md"
+
+
+def source_tree(folder: Path) -> Path:
+    """A copy of what a clone holds, since building leaves files in the place where it builds."""
+    leave_out = shutil.ignore_patterns(".git", ".venv", ".uv-boot", "build", "runs", "cache", "*.egg-info",
+                                       "__pycache__", ".ipynb_checkpoints", ".*_cache")
+    shutil.copytree(ROOT, folder, ignore=lambda place, names: (
+        set(names) - {"README.md", "zoo"} if Path(place) == ROOT / "data" else leave_out(place, names)))
+    return folder
+
+
+def build(tree: Path, kind: str) -> Path:
+    """Build the `wheel` or the `sdist` of a tree as pip does, but with the setuptools of this environment."""
+    code = f"import setuptools.build_meta as backend; print(backend.build_{kind}('dist'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return tree / "dist" / done.stdout.splitlines()[-1]
+
+
+def contents(wheel: Path) -> dict[str, str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The wheel and the source archive of this tree."""
+    tree = source_tree(tmp_path_factory.mktemp("tree") / "minildm")
+    return build(tree, "wheel"), build(tree, "sdist")
+
+
+@pytest.mark.slow
+def test_the_source_archive_makes_the_same_wheel_and_holds_what_tests_need(built, tmp_path):
+    wheel, sdist = built
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    tree, = tmp_path.iterdir()
+    assert contents(build(tree, "wheel")) == contents(wheel)
+    for folder in "tests", "lessons", "benchmarks", "data/zoo":
+        ours = {p.relative_to(ROOT) for p in (ROOT / folder).rglob("*") if p.is_file()}
+        ours = {path for path in ours if not {"__pycache__", ".ipynb_checkpoints"} & set(path.parts)}
+        assert ours <= {p.relative_to(tree) for p in (tree / folder).rglob("*")}, folder
+    for name in "conftest.py", "constraints.txt", "environment.yml", "setup.sh", "Makefile", "data/README.md":
+        assert (tree / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_the_wheel_draws_and_trains_where_there_is_no_clone(built, tmp_path):
+    """In an environment that has torch and the others, and this package from the wheel alone."""
+    venv.create(tmp_path / "venv", symlinks=os.name != "nt")
+    paths = sysconfig.get_paths(vars={"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")})
+    packages = Path(paths["purelib"])
+    with zipfile.ZipFile(built[0]) as archive:
+        archive.extractall(packages)
+    # folders named in a .pth are searched last, and their own .pth files, an editable install's, are not read
+    here = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (packages / "others.pth").write_text("\n".join(here))
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MINILDM"))}
+    # where glyphs may be drawn already
+    env |= {"MINILDM_BUDGET": "smoke", "MINILDM_DATA": str(data_root())}
+    (tmp_path / "empty").mkdir()
+
+    def python(*words):
+        done = subprocess.run([Path(paths["scripts"]) / "python", *words], cwd=tmp_path / "empty", env=env,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where, zoo, version = python("-c", """if True:
+        import minildm
+        from minildm.evaluation.classifier import load_classifier
+        assert load_classifier("cifar10").head and load_classifier("mnist").head
+        print(minildm.__file__, minildm.ZOO, minildm.__version__, sep="\\n")""").splitlines()
+    assert Path(where).is_relative_to(tmp_path) and Path(zoo) == Path(where).parent / "zoo"
+    python("-m", "minildm", "sample", "--num", "2", "--steps", "2")
+    python("-m", "minildm", "sample", "--prompt", "a red three", "--steps", "2", "--out", "three.png")
+    assert "fd / floor" in python("-m", "minildm", "demo", "--data", "glyphs", "--num", "10")
+    assert {path.name for path in (tmp_path / "empty").iterdir()} == {"samples.png", "three.png", "runs"}
+    entry = (packages / f"minildm-{version}.dist-info/entry_points.txt").read_text()
+    assert "minildm = minildm.__main__:main" in entry
 
 
 # ---- make and set-up -------------------------------------------------------------------------------------

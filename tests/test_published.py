@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from support.towers import TINY as TINY_CLIP
 from support.towers import transformers_clip
 from torch.testing import assert_close
 
-from minildm import MinildmError, cli
+from minildm import MinildmError, cli, latents
 from minildm import model as pipeline
 from minildm.course.plotting import grid
-from minildm.diffusion.guidance import cfg
+from minildm.diffusion.guidance import Cfg, cfg, guided
 from minildm.diffusion.samplers import ddim, dpmpp_2m
 from minildm.model import LatentDiffusion
 from minildm.nn.clip import CLIP, CLIPConfig, TextConfig, TextTransformer
@@ -28,10 +27,11 @@ from minildm.nn.dit import DiT, DiTConfig
 from minildm.nn.unet import UNet, UNetConfig
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.published import formats
-from minildm.published.formats import Config
+from minildm.published import names as rules_of
+from minildm.published.files import read
+from minildm.published.formats import Config, Scheduling
 from minildm.published.load import (
     STABLE_DIFFUSION,
-    fill,
     load_clip,
     load_dit,
     load_pipeline,
@@ -40,10 +40,9 @@ from minildm.published.load import (
     load_tokenizer,
     load_unet,
     load_vae,
-    read,
-    renamed,
+    load_weights,
 )
-from minildm.recipes.stages import Recipe
+from minildm.published.names import renamed
 
 pytestmark = pytest.mark.slow      # importing diffusers' pipelines takes most of its 40 seconds
 
@@ -182,8 +181,8 @@ def test_stable_diffusions_own_config_files_are_our_defaults():
     assert formats.unet_config(Config("x", unet)) == UNetConfig()
     assert formats.vae_config(Config("x", vae)) == VAEConfig()
     assert formats.text_config(Config("x", text)) == TextConfig()
-    recipe = replace(STABLE_DIFFUSION, **formats.schedule_config(Config("x", schedule)))
-    assert recipe == STABLE_DIFFUSION and isinstance(recipe, Recipe)
+    assert formats.schedule_config(Config("x", schedule)) == STABLE_DIFFUSION
+    assert STABLE_DIFFUSION == Scheduling("scaled_linear", "eps", 1, False)
 
 
 def sized(network, parameters, tensors):
@@ -192,33 +191,34 @@ def sized(network, parameters, tensors):
 
 
 def test_sizes_and_names_are_the_published_ones():
-    """All tensors, no others, right shapes: `fill` refuses the rest. Counted on the meta device."""
+    """All tensors, no others, right shapes: `load_weights` refuses the rest. Counted on the meta device."""
     full, meta_device = published.FULL, ("x", torch.float32, "meta")
     unet = meta(published.unet, **full["unet"], context=768).state_dict()
-    assert sized(fill(UNet, UNetConfig(), unet, *meta_device), 859_520_964, 686)
+    assert sized(load_weights(UNet, UNetConfig(), unet, *meta_device), 859_520_964, 686)
     theirs = meta(published.vae, **full["vae"]).state_dict()
     scale = {"latent_mean": torch.zeros(4), "latent_std": torch.ones(4)}
-    vae = fill(AutoencoderKL, VAEConfig(), renamed(theirs, formats.VAE_OLD) | scale, *meta_device)
+    vae = load_weights(AutoencoderKL, VAEConfig(), renamed(theirs, rules_of.VAE_OLD) | scale, *meta_device)
     assert sized(vae, 83_653_863, 248) and len(theirs) == 248
     theirs = meta(published.text, 49408, **full["text"]).state_dict()
-    assert sized(fill(TextTransformer, TextConfig(), renamed(theirs, formats.TEXT), *meta_device),
+    assert sized(load_weights(TextTransformer, TextConfig(), renamed(theirs, rules_of.TEXT), *meta_device),
                  123_060_480, 196)
     hub = {"text_model." + name.removeprefix("text_model."): t for name, t in theirs.items()}
     hub["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    assert renamed(hub, formats.TEXT).keys() == renamed(theirs, formats.TEXT).keys()
+    assert renamed(hub, rules_of.TEXT).keys() == renamed(theirs, rules_of.TEXT).keys()
     theirs = meta(transformers_clip, CLIPConfig()).state_dict()
-    assert sized(fill(CLIP, CLIPConfig(), renamed(theirs, formats.TOWER), *meta_device), 427_616_513, 590)
+    ours = load_weights(CLIP, CLIPConfig(), renamed(theirs, rules_of.TOWER), *meta_device)
+    assert sized(ours, 427_616_513, 590)
     theirs = meta(published.dit, num_attention_heads=16, attention_head_dim=72, num_layers=28,
                   sample_size=32).state_dict()
-    ours = fill(DiT, DiTConfig(), renamed(theirs, formats.DIT), *meta_device)
+    ours = load_weights(DiT, DiTConfig(), renamed(theirs, rules_of.DIT), *meta_device)
     assert sum(p.numel() for p in ours.parameters()) == 674_834_720
 
 
 def test_names_of_the_original_file_are_as_diffusers_reads_them():
     unet, vae = original_names(UNetConfig(), VAEConfig())
     assert len(unet) == 686 and len(vae) == 248
-    for names, prefix, rules in ((unet, "model.diffusion_model.", formats.compvis_unet(2)),
-                                 (vae, "first_stage_model.", formats.compvis_vae(4))):
+    for names, prefix, rules in ((unet, "model.diffusion_model.", rules_of.compvis_unet(2)),
+                                 (vae, "first_stage_model.", rules_of.compvis_vae(4))):
         numbered = {name.removeprefix(prefix): torch.tensor(i) for i, name in enumerate(names)}
         ours = {name: t.item() for name, t in renamed(numbered, rules).items()}
         assert ours == {name: i for i, name in enumerate(names.values())}
@@ -266,19 +266,18 @@ def test_whole_images_equal_diffusers(sd, sampler, scheduler, n):
     theirs.scheduler = getattr(published, scheduler)
     wanted = 2 * theirs(PROMPTS[0], negative_prompt=NEGATIVE, num_inference_steps=n, guidance_scale=7.5,
                         latents=ours.noise(1, seed=3), output_type="pt").images - 1
-    found = ours.generate(PROMPTS[:1], n, 7.5, seed=3, sampler=sampler, negative=NEGATIVE)
+    found = ours.generate(PROMPTS[:1], n, guidance_scale=7.5, seed=3, sampler=sampler, negative=NEGATIVE)
     assert found.shape == (1, 3, 16, 16) and (wanted.abs() < 1).float().mean() > 0.9      # unclipped
     assert_close(found, wanted, **IMAGES)
 
 
 def test_everything_that_is_said_matters_a_hundred_times_more_than_that(sd):
     ours = sd[2]
-    image = ours.generate(PROMPTS[:1], 5, 7.5, seed=3, negative=NEGATIVE)
-    for other in (ours.generate(PROMPTS[:1], 5, 7.5, 3),
-                  ours.generate(PROMPTS[1:], 5, 7.5, 3, negative=NEGATIVE),
-                  ours.generate(PROMPTS[:1], 5, 6.5, 3, negative=NEGATIVE),
-                  ours.generate(PROMPTS[:1], 4, 7.5, 3, negative=NEGATIVE),
-                  ours.generate(PROMPTS[:1], 5, 7.5, 3, dpmpp_2m, negative=NEGATIVE)):
+    said = dict(wanted=PROMPTS[:1], num_inference_steps=5, guidance_scale=7.5, seed=3, negative=NEGATIVE)
+    image = ours.generate(**said)
+    for change in (dict(negative=""), dict(wanted=PROMPTS[1:]), dict(guidance_scale=6.5),
+                   dict(num_inference_steps=4), dict(sampler=dpmpp_2m)):
+        other = ours.generate(**said | change)
         assert (other - image).abs().max() > 1e-2
 
 
@@ -452,9 +451,9 @@ def test_old_names(sd, tmp_path):
     assert same(ours.text_encoder, load_text(tmp_path / "text_encoder"))
 
 
-def single_file(folder, recipe):
+def single_file(folder, model):
     """The folder's tensors as one original checkpoint holds them, with what training leaves in it."""
-    unet, vae = original_names(recipe.network, recipe.vae)
+    unet, vae = original_names(model.denoiser.network.config, model.vae.config)
     state = {"betas": torch.ones(1000), "sqrt_one_minus_alphas_cumprod": torch.ones(1000),
              "model_ema.decay": torch.ones(()), "model_ema.num_updates": torch.ones(())}
     for names, part in (unet, "unet"), (vae, "vae"):
@@ -470,23 +469,22 @@ def single_file(folder, recipe):
 
 def test_the_original_file_is_the_folder(sd, tmp_path, monkeypatch):
     _, folder, ours = sd
-    state = single_file(folder, ours.recipe)
+    state = single_file(folder, ours)
+    configs = dict(vae=ours.vae.config, unet=ours.denoiser.network.config, text=ours.text_encoder.config)
     save_file(state, tmp_path / "v1-5.safetensors")
     torch.save({"state_dict": state, "global_step": 7}, tmp_path / "v1-5.ckpt")
     for name in "v1-5.safetensors", "v1-5.ckpt":
-        vae, unet, text = load_single_file(tmp_path / name, recipe=ours.recipe, text=ours.text_encoder.config)
+        vae, unet, text = load_single_file(tmp_path / name, **configs)
         assert same(ours.vae, vae) and same(ours.denoiser.network, unet) and same(ours.text_encoder, text)
     with pytest.raises(MinildmError, match="lora_up.*not expected"):
         save_file(state | {"lora_up": torch.ones(1)}, tmp_path / "more.safetensors")
-        load_single_file(tmp_path / "more.safetensors", recipe=ours.recipe, text=ours.text_encoder.config)
+        load_single_file(tmp_path / "more.safetensors", **configs)
     monkeypatch.setattr("minildm.published.load.load_single_file", lambda *_: (vae, unet, text))
-    monkeypatch.setattr("minildm.published.load.STABLE_DIFFUSION", ours.recipe)
+    monkeypatch.setattr("minildm.published.load.SIDE", 16)
     with pytest.raises(MinildmError, match="tokenizer"):
         LatentDiffusion.load(tmp_path / "v1-5.ckpt")
     shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
     whole = LatentDiffusion.load(tmp_path / "v1-5.ckpt", dtype=torch.float32)
-    assert whole.image_size == 512
-    whole.image_size = 16
     assert torch.equal(whole.generate(PROMPTS, 2), ours.generate(PROMPTS, 2))
 
 
@@ -602,7 +600,7 @@ def test_blocks_of_a_dit_that_disagree_about_their_embedding_are_refused(dit, tm
 
 def test_a_dit_folder_has_classes(dit, tmp_path):
     _, folder, ours = dit
-    assert len(ours.class_names) == 1000 and ours.recipe.guidance_scale == 4
+    assert len(ours.class_names) == 1000 and ours.guidance == (Cfg(4),)
     shutil.copytree(folder, tmp_path / "named")
     file = tmp_path / "named" / "model_index.json"
     labels = {"1": "fish", "0": "tench", "10": "cock"}
@@ -616,7 +614,7 @@ def test_bf16_stays_close_and_keeps_the_latents_scale(sd):
     low = LatentDiffusion.load(folder, dtype=torch.bfloat16)
     assert {p.dtype for p in low.vae.parameters()} == {torch.bfloat16}
     assert torch.equal(low.vae.latent_std, ours.vae.latent_std) and low.vae.latent_std.dtype == torch.float32
-    found, wanted = (pipe.generate(PROMPTS, 5, 2.0) for pipe in (low, ours))
+    found, wanted = (pipe.generate(PROMPTS, 5, guidance_scale=2.0) for pipe in (low, ours))
     assert found.dtype == torch.float32 and (found - wanted).std() < 0.1 * wanted.std()
     assert low.vae.encode(found).mean.std() > 0
 
@@ -625,11 +623,11 @@ def test_large_pictures_are_drawn_and_decoded_one_by_one(sd, monkeypatch):
     _, _, ours = sd
     whole, drawn, decoded = ours.generate(PROMPTS, 2), [], []
     monkeypatch.setattr(pipeline, "PAIRS", 64**2)
-    monkeypatch.setattr(pipeline, "cfg", lambda d, c, *rest: drawn.append(len(c)) or cfg(d, c, *rest))
+    monkeypatch.setattr(pipeline, "guided", lambda d, c, *rest: drawn.append(len(c)) or guided(d, c, *rest))
     assert_close(ours.generate(PROMPTS, 2), whole, **IMAGES)
     assert drawn == [1, 1]
     decode = ours.vae.decode
-    monkeypatch.setattr(pipeline, "PIXELS", 16**2)
+    monkeypatch.setattr(latents, "PIXELS", 16**2)
     monkeypatch.setattr(ours.vae, "decode", lambda z: decoded.append(len(z)) or decode(z))
     assert_close(ours.generate(PROMPTS, 2, batch_size=2), whole, **IMAGES)
     assert decoded == [1, 1] and drawn == [1, 1, 2]
@@ -647,7 +645,8 @@ def test_the_command_line_draws_from_such_a_folder(sd, tmp_path, capsys, monkeyp
     asked, picture = [], random(1, 3, 256, 256, scale=0.3)
     monkeypatch.setattr(LatentDiffusion, "generate", lambda *a, **k: asked.append((a[1:], k)) or picture)
     assert cli.main(words) == 0
-    assert asked == [(((PROMPTS[0],), 3, 7.5, 42, ddim), {"negative": NEGATIVE})]
+    said = dict(guidance_scale=7.5, seed=42, sampler=ddim, negative=NEGATIVE)
+    assert asked == [(((PROMPTS[0],), 3), said)]
     assert np.array_equal(np.asarray(Image.open(out)), grid(picture))           # pixel for pixel
 
 
@@ -663,10 +662,10 @@ def test_the_real_one():
 
     folder = Path(os.environ["MINILDM_SD15"])
     ours = LatentDiffusion.load(folder, dtype=torch.float32)
-    assert ours.recipe == STABLE_DIFFUSION and ours.image_size == 512
+    assert ours.spec.schedule == STABLE_DIFFUSION.schedule and ours.image_size == 512
     theirs = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     theirs.scheduler = published.DDIM
     images = theirs(["a lighthouse at dusk"], negative_prompt=["blurry"], num_inference_steps=20,
                     latents=ours.noise(1, seed=42), output_type="pt").images
-    found = ours.generate(["a lighthouse at dusk"], 20, 7.5, 42, negative="blurry")
+    found = ours.generate(["a lighthouse at dusk"], 20, guidance_scale=7.5, seed=42, negative="blurry")
     assert_close(found, 2 * images - 1, rtol=0, atol=1e-2)

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from report import scene_retrieval
 
+from benchmarks.clip import scene_retrieval
 from minildm.data.scenes import COLOURS, SPOTS, compose
 from minildm.data.sets import CLASSES, ImageSet
 from minildm.data.tokenizer import Tokenizer

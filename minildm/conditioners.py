@@ -1,9 +1,9 @@
 """What a picture is asked for by: a label, or a sentence.
 
-A `Conditioner` turns what a user asks for into integers (`read`), those into what the network is told
-(`embed`), and knows what stands for "nothing in particular" (`null`), which guidance compares with.
-Training replaces a share of the conditions by that nothing (`drop`), so that one network learns both
-p(x | c) and p(x) (Ho & Salimans 2022, algorithm 1, arXiv:2207.12598).
+A `Conditioner` turns what a user asks for into integers (`read`), those into what the network is
+told (`embed`), and knows what stands for "nothing in particular" (`null`), which guidance compares
+with. Training replaces a share of the conditions by that nothing (`drop`), so that one network
+learns both p(x | c) and p(x) (Ho & Salimans 2022, algorithm 1, arXiv:2207.12598).
 """
 
 from typing import Protocol
@@ -49,7 +49,8 @@ class Labels:
     def read(self, wanted) -> torch.Tensor:
         """One label, a list, a range or an integer tensor -> labels (N,) int64.
 
-        Raises MinildmError for words, fractions, truth values, one-hot rows and numbers of no class.
+        Raises MinildmError for words, fractions, truth values, one-hot rows and numbers of no
+        class.
         """
         if isinstance(wanted, str):
             raise self._refusal(f"{wanted!r} is no list of prompts or labels")
@@ -62,8 +63,10 @@ class Labels:
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise self._refusal(f"{wanted!r} are no labels") from None
         if labels.ndim > 1:
-            raise self._refusal(f"labels have the shape {tuple(labels.shape)}, not (N,): one-hot rows "
-                                "become labels by argmax(1)")
+            raise self._refusal(
+                f"labels have the shape {tuple(labels.shape)}, not (N,): one-hot rows "
+                "become labels by argmax(1)"
+            )
         if not labels.numel():
             raise self._refusal(f"{wanted!r} is no list of prompts or labels")
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -106,8 +109,11 @@ class Prompts:
     def read(self, wanted) -> torch.Tensor:
         """A list of sentences -> token ids (N, L)."""
         if isinstance(wanted, str) or not hasattr(wanted, "__len__") or not len(wanted):
-            raise MinildmError(f"{wanted!r} is no list of prompts or labels", "generate",
-                               'pass a list of sentences: ["a red three"]; this model draws prompts')
+            raise MinildmError(
+                f"{wanted!r} is no list of prompts or labels",
+                "generate",
+                'pass a list of sentences: ["a red three"]; this model draws prompts',
+            )
         if not all(isinstance(word, str) for word in wanted):
             raise MinildmError("this model draws prompts, not labels", "generate",
                                'pass a list of sentences: ["a red three"]')

@@ -1,4 +1,6 @@
-"""The main job: from images to a trained latent diffusion model, its drawings and what they are worth."""
+"""The main job: from images to a trained latent diffusion model, its drawings and what they are
+worth.
+"""
 
 import json
 import os
@@ -21,7 +23,9 @@ from minildm.recipes.stages import Options, Trained, mirrors
 from minildm.samples import save_samples
 from minildm.training import checkpoint
 
-FALLBACK = "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
+FALLBACK = (
+    "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
+)
 
 
 def hardware() -> str:
@@ -64,9 +68,12 @@ def announce(command: str, images: data.ImageSet, options: Options):
     """Say what is about to be trained, in one line."""
     side = images.images.shape[-1]
     mirror = "with" if mirrors(images, options) else "without"
-    print(f"{command}: {len(images):,} images of {images.name}, {side} x {side}, {mirror} mirror images, "
-          f"recipe {options.budget}, {options.backbone} {options.objective}, seed {options.seed}, "
-          f"{hardware()}")
+    print(
+        f"{command}: {len(images):,} images of {images.name}, {side} x {side}, "
+        f"{mirror} mirror images, "
+        f"recipe {options.budget}, {options.backbone} {options.objective}, seed {options.seed}, "
+        f"{hardware()}"
+    )
 
 
 def train_model(name: str, out: Path, seed: int, recipe_name: str, words=("auto", "flow"),
@@ -83,7 +90,9 @@ def train_model(name: str, out: Path, seed: int, recipe_name: str, words=("auto"
 
 
 def judge_of(images: data.ImageSet, out: Path, mirror: bool | None = None):
-    """The zoo's classifier of this set; where there is none, one trained here, in a minute or a few."""
+    """The zoo's classifier of this set; where there is none, one trained here, in a minute or a
+    few.
+    """
     classifier = load_classifier(images.name)
     if classifier is None:
         print("training a classifier of this set, to measure with")
@@ -114,7 +123,9 @@ def reconstruction_psnr(model, test: data.ImageSet) -> float | None:
 
 def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words=("auto", "flow"),
          size: int | None = None, mirror: bool | None = None):
-    """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png, model/."""
+    """Train, draw `num` pictures, measure: samples.png, samples.npz, metrics.json, losses.png,
+    model/.
+    """
     began = time.perf_counter()
     real, note = load_for_training(name, size)
     options = options_for(recipe_name, seed, words, mirror=mirror)
@@ -147,7 +158,9 @@ def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words=("au
 
 
 def draw(trained: Trained, real: data.ImageSet, out: Path, num: int, seed: int, seconds: dict):
-    """Draw every class in turn, num pictures: uint8 images and labels, which are also written to OUT."""
+    """Draw every class in turn, num pictures: uint8 images and labels, which are also written to
+    OUT.
+    """
     clock = time.perf_counter()
     labels = (torch.arange(num) % len(real.class_names)).to(real.images.device)
     images = data.to_uint8(trained.model.generate(labels, seed=seed))

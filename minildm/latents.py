@@ -1,9 +1,10 @@
 """Where a denoiser works: a space that pictures are encoded into and decoded from.
 
-`VAELatents` is the space of a VAE: pictures are padded to what the networks divide by, encoded once for
-training, and cut to their size again. `FeatureLatents` wraps another space and lays features of the
-picture beside its latents, which a denoiser then draws along and `decode` drops (Kouzelis et al. 2025,
-arXiv:2504.16064). Latents are kept in 16 bits, a mean and a standard deviation each.
+`VAELatents` is the space of a VAE: pictures are padded to what the networks divide by, encoded
+once for training, and cut to their size again. `FeatureLatents` wraps another space and lays
+features of the picture beside its latents, which a denoiser then draws along and `decode` drops
+(Kouzelis et al. 2025, arXiv:2504.16064). Latents are kept in 16 bits, a mean and a standard
+deviation each.
 """
 
 from collections.abc import Callable
@@ -19,14 +20,14 @@ PIXELS = 512**2     # encoded or decoded at once: one picture of Stable Diffusio
 
 
 class Latents(NamedTuple):
-    """Gaussians of N pictures: mean (N, c, h, w), std (N, c', h, w); channels from c' on have no spread."""
+    """Gaussians of N pictures: mean (N, c, h, w), std (N, k, h, w); channels from k on are exact."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
 
 class LatentSpace(Protocol):
-    """Pictures to latents and back. Latents are normalised: each channel has about unit variance."""
+    """Pictures to latents and back. A latent's channels have about unit variance."""
 
     image_size: int                     # side of the pictures
     shape: tuple[int, int, int]         # (c, h, w) of one latent
@@ -50,7 +51,7 @@ def sample_latents(mean, std, generator=None):
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, images, dtype=torch.float32, side: int | None = None,
                mirror: bool = False) -> Latents:
-    """Encode a whole set of uint8 images (N, C, H, W) -> normalised mean and std, (N, c, h, w) of dtype.
+    """Encode a set of uint8 images (N, C, H, W) -> normalised mean and std, (N, c, h, w).
 
     With a side, images are padded to it. With mirror, N more follow: those of the mirror images.
     """
@@ -74,7 +75,7 @@ def encode_all(vae: AutoencoderKL, images, dtype=torch.float32, side: int | None
 
 
 class VAELatents:
-    """The latents of a VAE; `multiple` is what the denoiser's network wants their sides to divide by."""
+    """The latents of a VAE, whose sides divide by `multiple`, as the denoiser's network wants."""
 
     def __init__(self, vae: AutoencoderKL, image_size: int, multiple: int = 1):
         self.vae = vae.eval()
@@ -102,9 +103,9 @@ class VAELatents:
 class FeatureLatents:
     """Another space's latents with `channels` of the picture's features beside them.
 
-    The features' channels run `feature_shift` times ahead of the others on the schedule (Pan et al. 2025,
-    arXiv:2512.04926). `features(images, channels, side, mirror)` -> (N, channels, side, side) is needed
-    to encode, not to draw.
+    The features' channels run `feature_shift` times ahead of the others on the schedule (Pan et
+    al. 2025, arXiv:2512.04926). `features(images, channels, side, mirror)` -> (N, channels, side,
+    side) is needed to encode, not to draw.
     """
 
     def __init__(self, space: LatentSpace, channels: int, feature_shift: float = 2.0,

@@ -1,7 +1,7 @@
 """Models that version 0.1 saved: its "recipe" of 24 fields, read as a `ModelSpec`.
 
-The recipe told how a model was trained and how it draws in one list; what draws is picked out here, and
-nothing else in the package knows that form.
+The recipe told how a model was trained and how it draws in one list; what draws is picked out
+here, and nothing else in the package knows that form.
 """
 
 GUIDE = "weak."     # the name of the guide's weights then
@@ -52,8 +52,17 @@ def features(recipe: dict) -> dict | None:
 
 def guidance(recipe: dict) -> list[dict]:
     """Classifier-free guidance first, then the guide's, on the latents' channels alone."""
-    values = [{"kind": "Cfg", "scale": recipe.get("guidance_scale", 2.0), "phi": 0.0, "channels": None}]
+    values = [
+        {"kind": "Cfg", "scale": recipe.get("guidance_scale", 2.0), "phi": 0.0, "channels": None}
+    ]
     if recipe.get("weak_step", 0):
-        values.append({"kind": "Autoguidance", "guide": True, "scale": recipe.get("weak_scale", 2.5),
-                       "phi": recipe.get("weak_phi", 0.0), "channels": recipe["vae"]["latent_channels"]})
+        values.append(
+            {
+                "kind": "Autoguidance",
+                "guide": True,
+                "scale": recipe.get("weak_scale", 2.5),
+                "phi": recipe.get("weak_phi", 0.0),
+                "channels": recipe["vae"]["latent_channels"],
+            }
+        )
     return values

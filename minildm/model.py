@@ -1,12 +1,14 @@
-"""Latent diffusion from end to end: label or prompt -> noise -> latent -> picture (Rombach et al. 2022).
+"""Latent diffusion from end to end: label or prompt -> noise -> latent -> picture.
+
+(Rombach et al. 2022, arXiv:2112.10752.)
 
     LatentDiffusion.load("mnist").generate([3, 1, 4])
     LatentDiffusion.load("scenes").generate(["a red three left of a blue eight"], negative="green")
 
-A trained model is a latent space, a denoiser that works there, a conditioner that tells it what is asked
-for, and guidance, which is a value: `model.guidance = (Cfg(1.4), Autoguidance(guide, 2.4))`.
-Picture k of seed s is the same whatever else is drawn beside it, with every sampler and batch size: all of
-its noise depends on (s, k) and the step alone.
+A trained model is a latent space, a denoiser that works there, a conditioner that tells it what is
+asked for, and guidance, which is a value: `model.guidance = (Cfg(1.4), Autoguidance(guide, 2.4))`.
+Picture k of seed s is the same whatever else is drawn beside it, with every sampler and batch
+size: all of its noise depends on (s, k) and the step alone.
 """
 
 import functools
@@ -38,19 +40,21 @@ from minildm.spec import (
 from minildm.training import checkpoint
 from minildm.training.loop import gains_from_bf16, generator_for
 
-PAIRS = 64**4       # of latent positions, over the pictures drawn at once: again one of Stable Diffusion's
+# pairs of latent positions, over the pictures drawn at once: as many as one of Stable Diffusion's
+PAIRS = 64**4
 AT_ONCE = 250       # pictures drawn at once, at most
 DEFAULT = object()  # `generate(guidance=DEFAULT)` is the model's own; None is off
-# diffusers' schedulers of these names are spaced "linspace" on a published table, all others "leading"
+# On a published table diffusers spaces the schedulers of these names "linspace", others "leading".
 LINSPACE = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde")
 
 
 class LatentDiffusion:
     """What a trained model is: its parts, and how it draws with them.
 
-    `guidance` is a tuple of values of `diffusion.guidance`, or (): the denoiser alone. `sampling` holds the
-    defaults of drawing. `dtype` is what is computed in; None: float32, with products in bf16 where that is
-    faster. `facts` is anything JSON can hold: what was measured, how long it trained.
+    `guidance` is a tuple of values of `diffusion.guidance`, or (): the denoiser alone. `sampling`
+    holds the defaults of drawing. `dtype` is what is computed in; None: float32, with products in
+    bf16 where that is faster. `facts` is anything JSON can hold: what was measured, how long it
+    trained.
     """
 
     def __init__(self, *, latent_space: LatentSpace, denoiser: Denoiser, conditioner: Conditioner,
@@ -108,7 +112,7 @@ class LatentDiffusion:
             sampling=self.sampling)
 
     def noise(self, n: int, seed: int = 0, first: int = 0, step: int | None = None):
-        """Noise of pictures first .. first + n - 1 of a seed, (n, c, h, w): to start from, or of a step."""
+        """Noise (n, c, h, w) of a seed's pictures from `first` on: to start from, or of a step."""
         at = () if step is None else ("step", step)
         generators = [generator_for(seed, "image", first + k, *at) for k in range(n)]
         each = [torch.randn(self.latent_shape, generator=generator) for generator in generators]
@@ -123,7 +127,7 @@ class LatentDiffusion:
         return self.conditioner.embed(self.conditioner.read(prompts))
 
     def conditions(self, wanted, negative: str = ""):
-        """The network's contexts of N labels or prompts, and what guidance leads away from, N as well."""
+        """The contexts of N labels or prompts, and N nulls that guidance leads away from."""
         context = self.conditioner.embed(self.conditioner.read(wanted))
         return context, self.conditioner.null(len(context), negative)
 
@@ -146,12 +150,15 @@ class LatentDiffusion:
     def guidance_of(self, guidance=DEFAULT, guidance_scale: float | None = None) -> tuple:
         """The guidance that `generate` uses: the model's own, another, or none.
 
-        guidance_scale is short for another scale of the model's `Cfg`; 1 is off, whatever the model has.
+        guidance_scale is short for another scale of the model's `Cfg`; 1 is off, whatever the
+        model has.
         """
         if guidance_scale is None:
             return self.guidance if guidance is DEFAULT else as_tuple(guidance)
         if guidance is not DEFAULT:
-            raise MinildmError("guidance and guidance_scale are both given", "generate", "pass one of them")
+            raise MinildmError("guidance and guidance_scale are both given", "generate",
+                               "pass one of them")
+        # off means off: no guide speaks, either
         if guidance_scale == 1:
             return ()
         if not any(isinstance(value, Cfg) for value in self.guidance):
@@ -163,7 +170,7 @@ class LatentDiffusion:
     def generate(self, wanted, num_inference_steps: int | None = None, *, guidance=DEFAULT,
                  guidance_scale: float | None = None, seed: int = 0, sampler=ddim,
                  batch_size: int | None = None, negative: str = ""):
-        """Draw one picture a label, or a prompt: N of them -> float images (N, C, size, size) in [-1, 1].
+        """Draw one picture a label, or a prompt -> float images (N, C, size, size) in [-1, 1].
 
         By default 250 at once, or fewer of large latents, whose positions all look at each other.
         Raises MinildmError for what can't be drawn, and for networks that answer with NaN.
@@ -172,6 +179,7 @@ class LatentDiffusion:
         guidance = self.guidance_of(guidance, guidance_scale)
         ts = self.times(num_inference_steps, sampler)
         _, height, width = self.latent_shape
+        # attention costs memory by pairs of positions: large latents are drawn a few at a time
         batch_size = batch_size or min(AT_ONCE, max(1, PAIRS // (height * width)**2))
         mixed = self.dtype is None and gains_from_bf16(self.device)
         images = []
@@ -185,17 +193,19 @@ class LatentDiffusion:
                 latents = last(sampler(denoise, self.denoiser.schedule, noise, ts, **sources))
                 images.append(self.decode(latents))
         images = torch.cat(images)
+        # asked of the pictures, not of all weights at each call: it costs nothing
         if not images.isfinite().all():
             raise MinildmError("this model draws NaN or infinity", "generate",
                                saved.first_broken(self._modules()))
         return images
 
     def _noise_sources(self, sampler, n: int, seed: int, first: int) -> dict:
-        """Where a sampler that draws gets its noise: from (seed, picture, step), not from the batch."""
+        """Where a sampler that draws gets its noise: from (seed, picture, step)."""
         takes = inspect.signature(sampler).parameters
         if "noise_sampler" in takes:
             return {"noise_sampler": lambda i: self.noise(n, seed, first, step=i)}
-        if "generator" in takes:        # a sampler of somebody's own: at least the seed counts
+        # a sampler of somebody's own: at least the seed counts
+        if "generator" in takes:
             return {"generator": generator_for(seed, "batch", first, device=self.device)}
         return {}
 
@@ -209,12 +219,13 @@ class LatentDiffusion:
         return modules
 
     def save(self, folder, facts: dict | None = None):
-        """Write one folder: weights as fp16, the `ModelSpec`, class names, and facts, what was measured.
+        """Write one folder: weights as fp16, the `ModelSpec`, class names, facts.
 
         Raises MinildmError, before anything is written, for weights that fp16 can't hold.
         """
         if self.sampling.published:
-            raise MinildmError("published weights are not saved anew", folder, "copy the folder they are in")
+            raise MinildmError("published weights are not saved anew", folder,
+                               "copy the folder they are in")
         tensors = saved.half(saved.tensors_of(self._modules()), folder)
         meta = {"model": self.spec.to_json(), "class_names": self.class_names,
                 "image_size": self.image_size, "facts": {**self.facts, **(facts or {})}}
@@ -231,6 +242,7 @@ class LatentDiffusion:
         """
         path = Path(folder)
         if path.is_file() or (path / "model_index.json").is_file():
+            # that wing stands above this file, and is needed for such folders alone
             from minildm.published.load import load_pipeline
 
             return load_pipeline(path, dtype, device)

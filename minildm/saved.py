@@ -12,7 +12,10 @@ from minildm.nn.vae import AutoencoderKL
 from minildm.spec import ModelSpec, guidance_from_json, network_class
 from minildm.training import checkpoint
 
-SCALE = "latent_mean", "latent_std"     # of a VAE's latents: they stay float32, whatever the weights are
+SCALE = (
+    "latent_mean",
+    "latent_std",
+)  # of a VAE's latents: they stay float32, whatever the weights are
 
 
 def find(folder) -> Path:
@@ -42,8 +45,11 @@ def read(folder) -> tuple[dict, dict]:
     if "recipe" in meta:
         tensors, meta = legacy.convert(tensors, meta)
     if "model" not in meta:
-        raise MinildmError(f"this folder holds no model: it is {checkpoint.describe_kind(meta)}", folder,
-                           "take the folder `model` of a run, or a name of the zoo")
+        raise MinildmError(
+            f"this folder holds no model: it is {checkpoint.describe_kind(meta)}",
+            folder,
+            "take the folder `model` of a run, or a name of the zoo",
+        )
     return tensors, meta
 
 

@@ -1,8 +1,8 @@
 """What a saved model says of itself: numbers and names, from which its networks are built anew.
 
-`ModelSpec` is the JSON beside the weights. It holds the configurations of the networks, the names of the
-schedule and of what the network predicts, guidance without its networks, and the defaults of sampling.
-What a model was trained with is not in it: a model is what draws.
+`ModelSpec` is the JSON beside the weights. It holds the configurations of the networks, the names
+of the schedule and of what the network predicts, guidance without its networks, and the defaults
+of sampling. What a model was trained with is not in it: a model is what draws.
 """
 
 import importlib
@@ -25,7 +25,8 @@ from minildm.training import checkpoint
 SCHEDULES = {"linear": schedules.linear, "scaled_linear": schedules.scaled_linear,
              "cosine": schedules.cosine, "flow": schedules.flow}
 NETWORKS = "minildm.nn."    # the modules that a network's class may come from
-LARGEST = 100_000           # no number of a configuration is larger: what is, comes from no model of ours
+# No configuration of ours has a larger number; one that does would be built without end.
+LARGEST = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class Sampling:
     """How a model draws if nothing else is said."""
 
     num_inference_steps: int = 30
-    time_shift: float = 1.0             # times go through `schedules.shift`; 1 leaves them
-    steps_offset: int | None = None     # published models: of "leading" times on their table of betas,
-    set_alpha_to_one: bool = True       # which end at the data, or at the table's first entry
+    time_shift: float = 1.0  # times go through `schedules.shift`; 1 leaves them
+    # published models: of "leading" times on their table of betas,
+    steps_offset: int | None = None
+    # which end at the data, or at the table's first entry
+    set_alpha_to_one: bool = True
 
     @property
     def published(self) -> bool:
@@ -58,7 +61,7 @@ class ModelSpec:
     """Everything but the weights that `LatentDiffusion.load` needs."""
 
     vae: VAEConfig
-    network: object                     # the configuration of a network in `minildm.nn`: DiTConfig, ...
+    network: object  # the configuration of a network in `minildm.nn`: DiTConfig, ...
     schedule: str = "flow"              # one of SCHEDULES
     prediction_type: str = "flow"
     text: TextConfig | None = None      # None: labels
@@ -79,15 +82,22 @@ class ModelSpec:
             network = dict(values["network"])
             config = config_class(network.pop("module"), network.pop("class"))
             if unknown := network.keys() - {f.name for f in fields(config)}:
-                raise MinildmError(f"no {config.__name__} has {', '.join(sorted(unknown))}",
-                                   "LatentDiffusion.load", "it was saved by another version: train it again")
-            rest = {key: value for key, value in values.items() if key not in ("network", "guidance")}
-            spec = checkpoint.from_dict(cls, {**rest, "network": None})
+                raise MinildmError(
+                    f"no {config.__name__} has {', '.join(sorted(unknown))}",
+                    "LatentDiffusion.load",
+                    "it was saved by another version: train it again",
+                )
+            rest = {**values, "network": None}
+            rest.pop("guidance", None)
+            spec = checkpoint.from_dict(cls, rest)
             guidance = tuple(values.get("guidance", ()))
             return replace(spec, network=checkpoint.from_dict(config, network), guidance=guidance)
         except (KeyError, TypeError, AttributeError) as error:
-            raise MinildmError(f"this is no configuration of a model: {error!r}", "LatentDiffusion.load",
-                               "it was saved by another version, or is damaged") from None
+            raise MinildmError(
+                f"this is no configuration of a model: {error!r}",
+                "LatentDiffusion.load",
+                "it was saved by another version, or is damaged",
+            ) from None
 
     def latent_space(self, vae: AutoencoderKL, image_size: int) -> LatentSpace:
         space = VAELatents(vae, image_size, self.network.multiple)
@@ -107,7 +117,7 @@ def make_denoiser(network, space: LatentSpace, schedule: str, prediction_type: s
     on = space.shift_schedule(base) if isinstance(space, FeatureLatents) else base
     draw = logit_normal if prediction_type == "flow" else uniform
     times = partial(shifted_times, draw=draw, by=sampling.time_shift)
-    # published networks were trained to call our t = 1 / 1000, the first of their table's entries, 0
+    # published networks call our t = 1 / 1000, the first of their table's entries, 0
     t_offset = 1 / 1000 if sampling.published else 0.0
     return Denoiser(network, on, prediction_type, times, t_offset)
 
@@ -118,22 +128,27 @@ def shifted_times(n: int, generator=None, device=None, *, draw=uniform, by: floa
 
 
 def network_class(config):
-    """The network that a configuration is of: the class of its name without "Config", in its module."""
+    """The network of a configuration: the class of its name without "Config", in its module."""
     module = importlib.import_module(type(config).__module__)
     return getattr(module, type(config).__name__.removesuffix("Config"))
 
 
 def config_class(module: str, name: str):
-    """The configuration's class of a network by module and name; nothing outside `minildm.nn` is imported."""
+    """The configuration's class of a network; nothing outside `minildm.nn` is imported."""
+    # a name with a dot could lead out of the folder
     if not module.isidentifier() or not name.isidentifier():
-        raise MinildmError(f"{module}.{name} is no network", "LatentDiffusion.load", "don't trust this file")
+        raise MinildmError(
+            f"{module}.{name} is no network", "LatentDiffusion.load", "don't trust this file"
+        )
     try:
         found = getattr(importlib.import_module(NETWORKS + module), name + "Config")
     except (ImportError, AttributeError):
         raise MinildmError(f"there is no network {module}.{name}", "LatentDiffusion.load",
                            "update minildm, or add the network's file to minildm/nn") from None
     if not is_dataclass(found):
-        raise MinildmError(f"{module}.{name} is no network", "LatentDiffusion.load", "don't trust this file")
+        raise MinildmError(
+            f"{module}.{name} is no network", "LatentDiffusion.load", "don't trust this file"
+        )
     return found
 
 
@@ -174,7 +189,7 @@ def guides_in(values) -> list[torch.nn.Module]:
 
 
 def guidance_to_json(values) -> tuple[dict, ...]:
-    """Guidance as JSON: {"kind": "Cfg", "scale": 2.0, ...}; a network in it becomes {"guide": true}."""
+    """Guidance as JSON: {"kind": "Cfg", "scale": 2.0, ...}; a network in it becomes `true`."""
     def plain(value):
         if not is_dataclass(value):
             return True if isinstance(value, torch.nn.Module) else value
@@ -191,8 +206,11 @@ def guidance_from_json(values, guide: Denoiser | None) -> tuple:
             return value
         kind = getattr(guidance_module, str(value.get("kind")), None)
         if not (isinstance(kind, type) and is_dataclass(kind)):
-            raise MinildmError(f"there is no guidance {value.get('kind')!r}", "LatentDiffusion.load",
-                               "update minildm: this model was saved by another version")
+            raise MinildmError(
+                f"there is no guidance {value.get('kind')!r}",
+                "LatentDiffusion.load",
+                "update minildm: this model was saved by another version",
+            )
         settings = {name: real(setting) for name, setting in value.items() if name != "kind"}
         if "guide" in settings:
             settings["guide"] = guide

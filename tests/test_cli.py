@@ -8,10 +8,8 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from minildm import MinildmError, cli
-from minildm.data.sets import ImageSet
 
 WRONG = [  # arguments, what the answer must name
     ("demo --num 9", "--num takes 10 to 100000"), ("demo --num 100001", "--num takes 10 to 100000"),
@@ -181,12 +179,3 @@ def test_falling_back_is_said_and_only_when_nothing_was_asked_for(monkeypatch):
         monkeypatch.setattr(place, "available", lambda name, *root: True)
     with pytest.raises(MinildmError):
         demo.load_for_training("auto")
-
-
-def test_few_pictures_make_small_batches(tmp_path):
-    from minildm.demo import recipe_for
-
-    few = ImageSet("few", "train", torch.zeros(20, 1, 16, 16).byte(), torch.zeros(20).long(), ("a",))
-    _, recipe = recipe_for("cpu", 1, few, ("auto", "flow"), captions=True)
-    stages = recipe.vae_training, recipe.training, recipe.text.training
-    assert {(stage.batch_size, stage.seed) for stage in stages} == {(20, 1)}

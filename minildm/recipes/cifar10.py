@@ -3,8 +3,8 @@
     images and their mirror images -> VAE -> latents, features beside them -> denoiser
     -> classifier-free guidance, and away from what the denoiser said early in its training
 
-Any colour set will do. What is special to photographs, and was tuned on CIFAR-10, it does not get: mirror
-images, a classifier's features beside the latents, and the guide.
+Any colour set will do. What is special to photographs, and was tuned on CIFAR-10, it does not get:
+mirror images, a classifier's features beside the latents, and the guide.
 """
 
 import copy
@@ -18,7 +18,7 @@ from minildm.model import LatentDiffusion
 from minildm.nn.dit import DiTConfig
 from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import condition
-from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
+from minildm.recipes.fitting import fit_sizes, size_of
 from minildm.recipes.stages import (
     USUAL,
     Options,
@@ -26,6 +26,8 @@ from minildm.recipes.stages import (
     Trained,
     VAELoss,
     build,
+    denoiser_for,
+    facts_of,
     feature_extractor,
     features_of,
     mirrors,
@@ -34,7 +36,7 @@ from minildm.recipes.stages import (
     train_denoiser,
     train_vae,
 )
-from minildm.spec import Sampling, make_denoiser
+from minildm.spec import Sampling
 from minildm.training.loop import TrainConfig
 
 SIZES = {
@@ -43,22 +45,27 @@ SIZES = {
         VAEConfig(3, 16, (16,), blocks=1, attention=False, groups=4, patch=4),
         TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),
         DiTConfig(16, 16, dim=32, depth=2, heads=2, patch=2),
-        TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9)),
+        TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9),
+    ),
     # 2 cores of an AMD EPYC with AVX-512 bf16, seed 0: 41.4 dB, label accuracy 0.90 (real 0.94),
     # FD 12 x floor, precision 0.89, recall 0.74; training 27 minutes
     "cpu": Sizes(
         VAEConfig(3, 16, (96,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=4500, batch_size=32, lr=3e-3, warmup=100, decay="cosine", ema=0.98),
         DiTConfig(16, 16, dim=192, depth=8, heads=6, patch=2),
-        TrainConfig(steps=9000, batch_size=64, lr=3e-3, warmup=100, ema=0.997)),
-    # sized for 25 minutes of the denoiser. Of 2,000 steps, a guide of 200, seed 0, one H200: 45.1 dB,
-    # label accuracy 0.86, FD 15 x floor, recall 0.77; training 3.3 minutes
+        TrainConfig(steps=9000, batch_size=64, lr=3e-3, warmup=100, ema=0.997),
+    ),
+    # sized for 25 minutes of the denoiser. Of 2,000 steps, a guide of 200, seed 0, one H200: 45.1
+    # dB, label accuracy 0.86, FD 15 x floor, recall 0.77; training 3.3 minutes
     "gpu": Sizes(
         VAEConfig(3, 16, (128, 256), blocks=2, attention=False, groups=0, patch=2),
         TrainConfig(steps=4000, batch_size=128, lr=1e-3, warmup=300, decay="cosine", ema=0.995),
         DiTConfig(16, 16, dim=384, depth=12, heads=6, patch=1),
         TrainConfig(steps=32_000, batch_size=256, lr=1e-3, warmup=500, ema=0.9995),
-        VAELoss(kl_weight=5e-4, perceptual_weight=0.5, adversarial_weight=0.3, adversarial_start=2000)),
+        VAELoss(
+            kl_weight=5e-4, perceptual_weight=0.5, adversarial_weight=0.3, adversarial_start=2000
+        ),
+    ),
 }
 SIZES["gpu-short"] = shortened(SIZES["gpu"], steps=13_000, ema=0.999)       # for 10 minutes
 FEATURES = 4                    # channels of a classifier's features drawn beside the latents
@@ -80,44 +87,50 @@ SAMPLING = {"smoke": Sampling(5, time_shift=2.0), "cpu": Sampling(20, time_shift
 
 def train(images: ImageSet, options: Options = USUAL, run_dir=None, sizes: Sizes | None = None,
           guide: Guide | None = None) -> Trained:
-    """Train a model of a colour set, going on where run_dir stopped. `sizes` takes the place of a row."""
+    """Train a model of a colour set, going on where run_dir stopped.
+
+    `sizes` and `guide` take the place of the rows of the budget.
+    """
     sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
-    device = images.images.device
     tuned = images.name == "cifar10"
+    guide = guide or (GUIDES[options.budget] if tuned else None)
     mirror = mirrors(images, options)
 
     # what the network is told: labels, or sentences in a text tower's words
     told = condition(images, options, folders["text"], mirror)
-    sizes = fit_sizes(sizes, images, options,
-                      FEATURES if tuned else 0, told.dim)
-    vae, network = build(sizes, device)
+    sizes = fit_sizes(sizes, images, options, FEATURES if tuned else 0, told.dim)
+    vae, network = build(sizes, images.images.device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)
 
     # pictures -> latents, and for photographs what a classifier sees in them
     pictures = pad_to(images.images, latent_space.side)
-    extractor = feature_extractor(pictures) if tuned else None
-    vae_history = train_vae(vae, pictures, sizes.vae_training, sizes.vae_loss, folders["vae"], options.bar)
     if tuned:
-        latent_space = FeatureLatents(latent_space, FEATURES, features=features_of(extractor))
+        features = features_of(feature_extractor(pictures))
+        latent_space = FeatureLatents(latent_space, FEATURES, features=features)
+    vae_history = train_vae(vae, pictures, sizes.vae_training, sizes.vae_loss, folders["vae"],
+                            options.bar)
     latents = latent_space.encode(images.images, mirror)
 
     # latents -> a denoiser of them, whose early average is kept as the guide
     sampling = SAMPLING.get(options.budget, Sampling(30, time_shift=2.0))
-    denoiser = make_denoiser(network, latent_space, SCHEDULE_OF[options.objective], options.objective,
-                             sampling)
-    guide = guide or (GUIDES[options.budget] if tuned else None)
+    denoiser = denoiser_for(network, latent_space, options, sampling)
     early = copy.deepcopy(denoiser) if guide else None
-    snapshot = (guide.step, early) if guide else None
     history = train_denoiser(denoiser, told.conditioner, latents, told.asked, sizes.training,
-                             folders["denoiser"], options.bar, told.wordings, (vae, *told.frozen), snapshot)
+                             folders["denoiser"], options.bar, told.wordings, (vae, *told.frozen),
+                             (guide.step, early) if guide else None)
 
-    guidance = (Cfg(2.0),)
-    if guide:
-        guidance = (Cfg(guide.cfg),
-                    Autoguidance(early, guide.scale, guide.phi, channels=vae.config.latent_channels))
+    guidance = guidance_of(guide, early, vae.config.latent_channels)
     model = LatentDiffusion(
-        latent_space=latent_space, denoiser=denoiser, conditioner=told.conditioner, guidance=guidance,
-        sampling=sampling, class_names=images.class_names,
-        facts={"vae_steps": sizes.vae_training.steps, "denoiser_steps": sizes.training.steps})
+        latent_space=latent_space, denoiser=denoiser, conditioner=told.conditioner,
+        guidance=guidance, sampling=sampling, class_names=images.class_names, facts=facts_of(sizes))
     return Trained(model, vae_history, history)
+
+
+def guidance_of(guide: Guide | None, early, latent_channels: int) -> tuple:
+    """Towards the label, and away from the guide; without one, towards the label by the usual 2."""
+    if guide is None:
+        return (Cfg(2.0),)
+    # contrast is taken back of the latents alone: of features it means nothing
+    away = Autoguidance(early, guide.scale, guide.phi, channels=latent_channels)
+    return Cfg(guide.cfg), away

@@ -1,6 +1,8 @@
-"""What a denoiser is told with each latent: a set's labels, or sentences that name what is in a picture.
+"""What a denoiser is told with each latent: a set's labels, or sentences that name what is in a
+picture.
 
-Sentences want a text tower. It is trained first, beside a vision tower that is then put away (`clip`).
+Sentences want a text tower. It is trained first, beside a vision tower that is then put away
+(`clip`).
 """
 
 from dataclasses import dataclass, replace
@@ -35,8 +37,12 @@ class Told:
         return self.conditioner.encoder.config.dim if self.frozen else 0
 
 
-def condition(images: ImageSet, options: Options, run_dir=None, mirror: bool | None = False) -> Told:
-    """Labels of a set, or with options.captions sentences that name them; twice over with mirror images."""
+def condition(
+    images: ImageSet, options: Options, run_dir=None, mirror: bool | None = False
+) -> Told:
+    """Labels of a set, or with options.captions sentences that name them; twice over with mirror
+    images.
+    """
     labels = images.labels.repeat(2 if mirror else 1)
     if not options.captions:
         return Told(Labels(images.class_names, images.labels.device), labels)

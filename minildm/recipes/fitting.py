@@ -1,4 +1,6 @@
-"""A row of sizes fitted to a set: channels, classes, the other backbone, sentences in labels' place."""
+"""A row of sizes fitted to a set: channels, classes, the other backbone, sentences in labels'
+place.
+"""
 
 from dataclasses import fields, replace
 
@@ -13,17 +15,18 @@ from minildm.nn.dit import DiTConfig
 from minildm.nn.unet import UNetConfig
 from minildm.recipes.stages import Options, Sizes, fit_to, spread_out
 
-KEEP_DB = 32.0      # PSNR that a linear code of patches should keep; a VAE is 4 dB better on photographs
-DRAWN = 0.5         # share of black and white, where anything is, from which pictures count as drawings
-# what a network predicts -> the name of the schedule that it is trained on
-SCHEDULE_OF = {"eps": "linear", "x0": "cosine", "v": "cosine", "flow": "flow"}
+KEEP_DB = (
+    32.0  # PSNR that a linear code of patches should keep; a VAE is 4 dB better on photographs
+)
+DRAWN = 0.5  # share of black and white, where anything is, from which pictures count as drawings
 
 
 def fit_sizes(sizes: Sizes, images: ImageSet, options: Options, features: int = 0,
               context_dim: int = 0) -> Sizes:
     """Sizes for a set: its channels and classes, batches and seed, the backbone that is asked for.
 
-    `features` are channels drawn beside the latents; with a context_dim the network is told sentences.
+    `features` are channels drawn beside the latents; with a context_dim the network is told
+    sentences.
     """
     in_channels = images.images.shape[1]
     channels = latent_channels(images.images, sizes.vae.latent_channels, sizes.vae.factor)
@@ -45,10 +48,10 @@ def fit_sizes(sizes: Sizes, images: ImageSet, options: Options, features: int = 
 def latent_channels(images, least: int, stride: int = 4) -> int:
     """How many latent channels a set needs: `least` for drawings, more for what has texture.
 
-    Of uint8 images (N, C, H, W), stride x stride patches are compressed by their principal components;
-    the answer is how many keep KEEP_DB of PSNR, at most half of a patch's numbers. Drawings, whose pixels
-    are nearly all black or white, are no linear matter: a VAE of 3 channels keeps 30 dB of MNIST, where
-    3 components keep 18.
+    Of uint8 images (N, C, H, W), stride x stride patches are compressed by their principal
+    components; the answer is how many keep KEEP_DB of PSNR, at most half of a patch's numbers.
+    Drawings, whose pixels are nearly all black or white, are no linear matter: a VAE of 3 channels
+    keeps 30 dB of MNIST, where 3 components keep 18.
     """
     images = spread_out(images, 2000)
     pixels = to_float(pad_to(images, padded(images.shape[-1], stride)))
@@ -57,9 +60,11 @@ def latent_channels(images, least: int, stride: int = 4) -> int:
     varied = patches[patches.std(dim=1) > 0.02]
     if not len(varied) or (varied.abs() > 0.9).float().mean() > DRAWN:
         return least
-    variances = torch.linalg.eigvalsh(patches.T.cov()).flip(0).clamp(min=0)             # falling
-    lost = (variances.sum() - variances.cumsum(0)).clamp(min=0) / len(variances)        # of 1, 2, ... kept
-    psnr = 10 * torch.log10(4 / lost.clamp(min=1e-12))                                  # values span 2
+    variances = torch.linalg.eigvalsh(patches.T.cov()).flip(0).clamp(min=0)  # falling
+    lost = (variances.sum() - variances.cumsum(0)).clamp(min=0) / len(
+        variances
+    )  # of 1, 2, ... kept
+    psnr = 10 * torch.log10(4 / lost.clamp(min=1e-12))  # values span 2
     enough = int((psnr < KEEP_DB).sum()) + 1
     return max(least, min(enough, len(variances) // 2))
 
@@ -67,12 +72,27 @@ def latent_channels(images, least: int, stride: int = 4) -> int:
 def swap_backbone(config, backbone: str):
     """The configuration of the other backbone, of like cost, if another is asked for."""
     if backbone == "unet" and isinstance(config, DiTConfig):
-        return UNetConfig(config.in_channels, config.out_channels, (config.dim // 4, config.dim // 2),
-                          (False, True), blocks=1, context_dim=config.context_dim or config.dim,
-                          heads=config.heads, groups=8, num_classes=config.num_classes)
+        return UNetConfig(
+            config.in_channels,
+            config.out_channels,
+            (config.dim // 4, config.dim // 2),
+            (False, True),
+            blocks=1,
+            context_dim=config.context_dim or config.dim,
+            heads=config.heads,
+            groups=8,
+            num_classes=config.num_classes,
+        )
     if backbone == "dit" and isinstance(config, UNetConfig):
-        return DiTConfig(config.in_channels, config.out_channels, dim=4 * config.channels[0], depth=6,
-                         heads=config.heads, patch=2, num_classes=config.num_classes)
+        return DiTConfig(
+            config.in_channels,
+            config.out_channels,
+            dim=4 * config.channels[0],
+            depth=6,
+            heads=config.heads,
+            patch=2,
+            num_classes=config.num_classes,
+        )
     if backbone in ("auto", "unet", "dit"):
         return config
     raise MinildmError(f"there is no backbone {backbone!r}", "recipes", "choose auto, unet or dit")
@@ -81,5 +101,7 @@ def swap_backbone(config, backbone: str):
 def size_of(table: dict[str, Sizes], budget: str) -> Sizes:
     """A row of an experiment's table."""
     if budget not in table:
-        raise MinildmError(f"there is no size {budget!r}", "recipes", f"choose from {', '.join(table)}")
+        raise MinildmError(
+            f"there is no size {budget!r}", "recipes", f"choose from {', '.join(table)}"
+        )
     return table[budget]

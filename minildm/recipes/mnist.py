@@ -14,7 +14,7 @@ from minildm.nn.dit import DiTConfig
 from minildm.nn.unet import UNetConfig
 from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import condition
-from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
+from minildm.recipes.fitting import fit_sizes, size_of
 from minildm.recipes.stages import (
     USUAL,
     Options,
@@ -22,11 +22,13 @@ from minildm.recipes.stages import (
     Trained,
     VAELoss,
     build,
+    denoiser_for,
+    facts_of,
     stage_folders,
     train_denoiser,
     train_vae,
 )
-from minildm.spec import Sampling, make_denoiser
+from minildm.spec import Sampling
 from minildm.training.loop import TrainConfig
 
 SIZES = {
@@ -57,7 +59,7 @@ STEPS = {"smoke": 5, "cpu": 20}         # of the sampler; 30 where nothing was t
 
 def train(images: ImageSet, options: Options = USUAL, run_dir=None,
           sizes: Sizes | None = None) -> Trained:
-    """Train a model of a grey set, going on where run_dir stopped. `sizes` takes the place of a row."""
+    """Train a model of a grey set, going on where run_dir stopped; `sizes` replaces a row."""
     sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
@@ -70,19 +72,18 @@ def train(images: ImageSet, options: Options = USUAL, run_dir=None,
 
     # pictures -> latents
     pictures = pad_to(images.images, latent_space.side)
-    vae_history = train_vae(vae, pictures, sizes.vae_training, sizes.vae_loss, folders["vae"], options.bar)
+    vae_history = train_vae(vae, pictures, sizes.vae_training, sizes.vae_loss, folders["vae"],
+                            options.bar)
     latents = latent_space.encode(images.images, bool(options.mirror))
 
     # latents -> a denoiser of them
     sampling = Sampling(num_inference_steps=STEPS.get(options.budget, 30))
-    denoiser = make_denoiser(network, latent_space, SCHEDULE_OF[options.objective], options.objective,
-                             sampling)
+    denoiser = denoiser_for(network, latent_space, options, sampling)
     history = train_denoiser(denoiser, told.conditioner, latents, told.asked, sizes.training,
                              folders["denoiser"], options.bar, told.wordings, (vae, *told.frozen))
 
+    guidance = Cfg(GUIDANCE.get(options.budget, 2.0))
     model = LatentDiffusion(
         latent_space=latent_space, denoiser=denoiser, conditioner=told.conditioner,
-        guidance=(Cfg(GUIDANCE.get(options.budget, 2.0)),), sampling=sampling,
-        class_names=images.class_names,
-        facts={"vae_steps": sizes.vae_training.steps, "denoiser_steps": sizes.training.steps})
+        guidance=guidance, sampling=sampling, class_names=images.class_names, facts=facts_of(sizes))
     return Trained(model, vae_history, history)

@@ -1,8 +1,9 @@
-"""A look before the leap: what would end a command after its training is tried before it, in a second.
+"""A look before the leap: what would end a command after its training is tried before it, in a
+second.
 
-Everything that can be known early is tried in small: measuring on a part of the set with an untrained
-classifier, drawing the names of the classes, writing each kind of file. What a set is too small for is left
-out of the scores, not an error.
+Everything that can be known early is tried in small: measuring on a part of the set with an
+untrained classifier, drawing the names of the classes, writing each kind of file. What a set is
+too small for is left out of the scores, not an error.
 """
 
 import os
@@ -23,8 +24,8 @@ def check_before_training(images: ImageSet, out: Path, num: int = 0,
                           size: int | None = None) -> ImageSet | None:
     """Raise MinildmError for a set that can't be trained on or a folder that can't be written.
 
-    With num, so many samples will be drawn and measured: the set must be large enough for it, and its test
-    images are returned, or None where it has none.
+    With num, so many samples will be drawn and measured: the set must be large enough for it, and
+    its test images are returned, or None where it has none.
     """
     check_pictures(images)
     check_writable(out)
@@ -38,8 +39,11 @@ def check_before_training(images: ImageSet, out: Path, num: int = 0,
 def check_pictures(images: ImageSet):
     count, channels, height, width = images.images.shape
     if count < 2:
-        raise MinildmError(f"{images.name} has {count} image: nothing can be learned from it", images.name,
-                           "take at least two; a few hundred are few")
+        raise MinildmError(
+            f"{images.name} has {count} image: nothing can be learned from it",
+            images.name,
+            "take at least two; a few hundred are few",
+        )
     if height != width or channels not in (1, 3):
         raise MinildmError(f"images are {channels} x {height} x {width}", images.name,
                            "take square pictures, grey or RGB; --size crops a folder's")
@@ -77,7 +81,9 @@ def check_names(images: ImageSet, out: Path):
 
 
 def check_measuring(images: ImageSet, num: int):
-    """Measure a few of the set's own pictures by an untrained classifier of the form that will measure."""
+    """Measure a few of the set's own pictures by an untrained classifier of the form that will
+    measure.
+    """
     count, side = len(images), images.images.shape[-1]
     check_measurable(min(num, count // 2), count, side)
     some = images.subset(SOME)

@@ -2,8 +2,9 @@
 
     scenes -> CLIP -> VAE -> latents -> U-Net that attends to the sentence's tokens -> guidance
 
-The text tower stays as it is, as Stable Diffusion's does. A fifth of the sentences leave something out, so
-that a word alone means something, too; a tenth are empty, which is what guidance leads away from.
+The text tower stays as it is, as Stable Diffusion's does. A fifth of the sentences leave something
+out, so that a word alone means something, too; a tenth are empty, which is what guidance leads
+away from.
 """
 
 from minildm import MinildmError
@@ -15,7 +16,7 @@ from minildm.model import LatentDiffusion
 from minildm.nn.unet import UNetConfig
 from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import sentences_of_scenes
-from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
+from minildm.recipes.fitting import fit_sizes, size_of
 from minildm.recipes.stages import (
     USUAL,
     Options,
@@ -23,12 +24,14 @@ from minildm.recipes.stages import (
     Trained,
     VAELoss,
     build,
+    denoiser_for,
+    facts_of,
     shortened,
     stage_folders,
     train_denoiser,
     train_vae,
 )
-from minildm.spec import Sampling, make_denoiser
+from minildm.spec import Sampling
 from minildm.training.loop import TrainConfig
 
 SIZES = {
@@ -38,8 +41,8 @@ SIZES = {
         TrainConfig(steps=20, batch_size=32, lr=2e-3, ema=0.9),
         UNetConfig(4, 4, (16,), (True,), blocks=1, context_dim=32, heads=2, groups=4),
         TrainConfig(steps=20, batch_size=32, lr=1e-3, ema=0.9)),
-    # 2 cores of an AMD EPYC with AVX2, seed 0: of 500 prompts colours 0.99, digits 0.91, place 0.99;
-    # combinations held out 0.98, 0.90, 0.99; training 40 minutes, and 9.5 for CLIP
+    # 2 cores of an AMD EPYC with AVX2, seed 0: of 500 prompts colours 0.99, digits 0.91, place
+    # 0.99; combinations held out 0.98, 0.90, 0.99; training 40 minutes, and 9.5 for CLIP
     "cpu": Sizes(
         VAEConfig(3, 8, (64,), blocks=0, attention=False, groups=0, patch=4),
         TrainConfig(steps=2500, batch_size=32, lr=4e-3, warmup=100, decay="cosine", ema=0.98),
@@ -78,19 +81,18 @@ def train(images: ImageSet, options: Options = USUAL, run_dir=None,
 
     # pictures -> latents
     pictures = pad_to(images.images, latent_space.side)
-    vae_history = train_vae(vae, pictures, sizes.vae_training, sizes.vae_loss, folders["vae"], options.bar)
+    vae_history = train_vae(vae, pictures, sizes.vae_training, sizes.vae_loss, folders["vae"],
+                            options.bar)
     latents = latent_space.encode(images.images)
 
     # latents -> a denoiser of them, told the tokens' states
     sampling = SAMPLING.get(options.budget, Sampling(20, time_shift=3.0))
-    denoiser = make_denoiser(network, latent_space, SCHEDULE_OF[options.objective], options.objective,
-                             sampling)
+    denoiser = denoiser_for(network, latent_space, options, sampling)
     history = train_denoiser(denoiser, told.conditioner, latents, told.asked, sizes.training,
                              folders["denoiser"], options.bar, told.wordings, (vae, *told.frozen))
 
+    guidance = Cfg(GUIDANCE.get(options.budget, 4.0))
     model = LatentDiffusion(
         latent_space=latent_space, denoiser=denoiser, conditioner=told.conditioner,
-        guidance=(Cfg(GUIDANCE.get(options.budget, 4.0)),), sampling=sampling,
-        class_names=images.class_names,
-        facts={"vae_steps": sizes.vae_training.steps, "denoiser_steps": sizes.training.steps})
+        guidance=guidance, sampling=sampling, class_names=images.class_names, facts=facts_of(sizes))
     return Trained(model, vae_history, history)

@@ -1,7 +1,9 @@
-"""The steps that experiments share:  images -> VAE -> latents -> denoiser, told labels or sentences.
+"""The steps that experiments share:  images -> VAE -> latents -> denoiser, told labels or
+sentences.
 
-A run folder makes each step resumable: run it again and it goes on from where it stopped. A step that
-stands on another's outcome (a denoiser on a VAE's latents) refuses to go on where that has changed.
+A run folder makes each step resumable: run it again and it goes on from where it stopped. A step
+that stands on another's outcome (a denoiser on a VAE's latents) refuses to go on where that has
+changed.
 """
 
 import contextlib
@@ -19,14 +21,16 @@ from minildm.data.sets import ImageSet
 from minildm.diffusion.denoiser import Denoiser
 from minildm.evaluation.classifier import Classifier, load_classifier, pca_features
 from minildm.images import to_float
-from minildm.latents import Latents, sample_latents
+from minildm.latents import Latents, LatentSpace, sample_latents
 from minildm.model import LatentDiffusion
 from minildm.nn.vae import AutoencoderKL, VAEConfig
-from minildm.spec import network_class
+from minildm.spec import Sampling, make_denoiser, network_class
 from minildm.training.loop import TrainConfig, fit, generator_for
 from minildm.training.losses import FinePatchDiscriminator, sharp_losses
 from minildm.training.monitor import check_spread
 
+# what a network predicts -> the name of the schedule that it is trained on
+SCHEDULE_OF = {"eps": "linear", "x0": "cosine", "v": "cosine", "flow": "flow"}
 SAMPLE = 10_000     # pictures that scales and bases are measured on
 
 
@@ -80,7 +84,8 @@ class Trained(NamedTuple):
 
 @contextlib.contextmanager
 def seeded(seed: int):
-    """Inside the block networks are built by this seed; the global generator comes back as it was."""
+    """Inside the block networks are built by this seed; the global generator comes back as it was.
+    """
     # no devices: networks are built on the CPU, and other cards of a shared machine stay untouched
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -89,7 +94,9 @@ def seeded(seed: int):
 
 def stage_folders(run_dir) -> dict:
     """Where each step of an experiment keeps its run; None keeps nothing."""
-    return {stage: Path(run_dir) / stage if run_dir else None for stage in ("vae", "text", "denoiser")}
+    return {
+        stage: Path(run_dir) / stage if run_dir else None for stage in ("vae", "text", "denoiser")
+    }
 
 
 def mirrors(images: ImageSet, options: Options) -> bool:
@@ -116,6 +123,18 @@ def build(sizes: Sizes, device) -> tuple[AutoencoderKL, nn.Module]:
         vae = AutoencoderKL(sizes.vae)
         network = network_class(sizes.network)(sizes.network)
     return vae.to(device), network.to(device)
+
+
+def denoiser_for(network, space: LatentSpace, options: Options, sampling: Sampling) -> Denoiser:
+    """A denoiser of a latent space that predicts what is asked for, on the schedule that suits it.
+    """
+    schedule = SCHEDULE_OF[options.objective]
+    return make_denoiser(network, space, schedule, options.objective, sampling)
+
+
+def facts_of(sizes: Sizes) -> dict:
+    """How long a model trained: kept beside its weights."""
+    return {"vae_steps": sizes.vae_training.steps, "denoiser_steps": sizes.training.steps}
 
 
 def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss = PLAIN,
@@ -151,9 +170,9 @@ def train_denoiser(denoiser: Denoiser, conditioner: Conditioner, latents: Latent
                    frozen: tuple[nn.Module, ...] = (), snapshot=None) -> dict:
     """Train on a space's latents and what is asked for with each: labels (N,). Returns the metrics.
 
-    With wordings (M, W, L), token ids, `asked` (N,) says which of the M meanings a picture has, and each
-    step draws one of its W sentences. `frozen` are the networks whose outcome this one stands on: a run
-    goes on only while they are the same. snapshot=(step, other): see `fit`.
+    With wordings (M, W, L), token ids, `asked` (N,) says which of the M meanings a picture has,
+    and each step draws one of its W sentences. `frozen` are the networks whose outcome this one
+    stands on: a run goes on only while they are the same. snapshot=(step, other): see `fit`.
     """
     mean, std = latents
     known = std.shape[1]            # features beside the latents have no spread
@@ -169,17 +188,23 @@ def train_denoiser(denoiser: Denoiser, conditioner: Conditioner, latents: Latent
     identity = {**identity_of(denoiser), "stands on": [checksum(module) for module in frozen]}
     if snapshot:
         identity["snapshot"] = snapshot[0]
-    return fit(denoiser, loss, (mean, std, asked), config, run_dir, bar, identity, snapshot=snapshot)
+    return fit(
+        denoiser, loss, (mean, std, asked), config, run_dir, bar, identity, snapshot=snapshot
+    )
 
 
 def draw_wording(wordings, meaning, generator=None):
     """One sentence of each meaning: wordings (M, W, L), meaning (B,) -> token ids (B, L)."""
-    which = torch.randint(wordings.shape[1], meaning.shape, generator=generator, device=meaning.device)
+    which = torch.randint(
+        wordings.shape[1], meaning.shape, generator=generator, device=meaning.device
+    )
     return wordings[meaning, which]
 
 
 def identity_of(denoiser: Denoiser) -> dict:
-    """What a denoiser's run must not change when it goes on: its network, schedule, target and times."""
+    """What a denoiser's run must not change when it goes on: its network, schedule, target and
+    times.
+    """
     half = torch.tensor(0.5)
     schedule = [denoiser.schedule.alpha(half).flatten().tolist(),
                 denoiser.schedule.sigma(half).flatten().tolist()]
@@ -207,12 +232,17 @@ def spread_out(images, n: int = SAMPLE):
 
 
 def feature_extractor(images) -> Classifier:
-    """The zoo's classifier whose features losses compare; for colour not the one that scores samples."""
+    """The zoo's classifier whose features losses compare; for colour not the one that scores
+    samples.
+    """
     name = "cifar10-small" if images.shape[1] == 3 else "mnist"
     model = load_classifier(name)
     if model is None:
-        raise MinildmError(f"the zoo holds no {name}-classifier, whose features this needs", "recipes",
-                           "install the package with its zoo, or take a recipe without features")
+        raise MinildmError(
+            f"the zoo holds no {name}-classifier, whose features this needs",
+            "recipes",
+            "install the package with its zoo, or take a recipe without features",
+        )
     return model.to(images.device).requires_grad_(False)
 
 

@@ -66,3 +66,15 @@ def test_ema_of_the_loop_is_that_of_its_steps():
     for name, value in average.items():
         torch.testing.assert_close(step.ema.averages[name], value)
         assert not torch.equal(value, model.state_dict()[name])
+
+
+def test_buffers_are_those_of_the_last_step_and_can_be_restored():
+    model = network()
+    ema = EMA(model, 0.9)
+    model.train()(torch.ones(4, 4))
+    ema.update(1)
+    before = state_of(model)
+    model(torch.zeros(4, 4) + 5)
+    assert not equal(state_of(model), before)
+    ema.restore_buffers()
+    assert equal(state_of(model), before)

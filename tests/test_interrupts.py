@@ -1,7 +1,9 @@
 """What stops a training, and that no whole step is lost by it."""
 
 import math
+import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -98,3 +100,87 @@ def test_a_second_ctrl_c_passes_and_saves_no_half_step(tmp_path):
         for _ in train(model, loss, examples(), CONFIG, tmp_path, bar=False):
             pass
     assert len(calls) == 6 and checkpoint.latest(tmp_path).name == "step-000004"
+
+
+# --- SIGTERM and SIGHUP
+
+TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("number", TERMINATION)
+@pytest.mark.parametrize("where", ["step", "body"])
+def test_termination_saves_whole_steps_and_resumes(tmp_path, uninterrupted, where, number):
+    """As Ctrl-C, however often it comes: a closing terminal sends several."""
+    model, calls = network(), []
+    usual = loss_of(model)
+
+    def loss(x, y, generator):
+        calls.append(1)
+        if where == "step" and len(calls) == 6:
+            for _ in range(3):
+                signal.raise_signal(number)
+        return usual(x, y, generator)
+
+    with pytest.raises(KeyboardInterrupt, match=signal.Signals(number).name):
+        for step in train(model, loss, examples(), CONFIG, tmp_path, bar=False):
+            if where == "body" and step.i == 6:
+                signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.SIG_DFL
+    assert checkpoint.latest(tmp_path).name == "step-000006"
+    assert run_steps(network(), run_dir=tmp_path)[0] == uninterrupted[0][6:]
+    assert equal(final_tensors(tmp_path), uninterrupted[1])
+
+
+def test_termination_is_left_alone_where_nothing_is_saved_or_it_is_ignored(tmp_path):
+    before = [signal.getsignal(number) for number in TERMINATION]
+    for _ in train(model := network(), loss_of(model), examples(), CONFIG, bar=False):
+        assert [signal.getsignal(number) for number in TERMINATION] == before
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)           # as nohup does with SIGHUP
+    try:
+        for _ in train(model := network(), loss_of(model), examples(), CONFIG, tmp_path, bar=False):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert checkpoint.latest(tmp_path).name == "step-000012"
+
+
+# --- an exception in the loss
+
+@pytest.mark.parametrize("save_every", [0, 4])
+@pytest.mark.parametrize("after_forward", [False, True])
+def test_an_exception_in_the_loss_saves_the_last_whole_step(tmp_path, uninterrupted, save_every,
+                                                            after_forward):
+    """Out of memory, for example; the forward pass has moved BatchNorm's statistics by then."""
+    model, calls = network(), []
+    usual = loss_of(model)
+
+    def loss(x, y, generator):
+        calls.append(1)
+        terms = usual(x, y, generator) if after_forward or len(calls) < 7 else None
+        if len(calls) == 7:
+            raise torch.cuda.OutOfMemoryError("no memory")
+        return terms
+
+    config = replace(CONFIG, save_every=save_every)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        for _ in train(model, loss, examples(), config, tmp_path, bar=False):
+            pass
+    assert checkpoint.latest(tmp_path).name == "step-000006"
+    assert run_steps(network(), config, tmp_path)[0] == uninterrupted[0][6:]
+    assert equal(final_tensors(tmp_path), uninterrupted[1])
+
+
+def test_the_first_error_is_told_where_nothing_can_be_saved_either(tmp_path, monkeypatch):
+    def loss(x, y, generator, step):
+        if step == 3:
+            monkeypatch.setattr(checkpoint, "save", cannot_save)
+            raise ZeroDivisionError
+        return usual(x, y, generator)
+
+    def cannot_save(*arguments):
+        raise MinildmError("could not save: the disk is full")
+
+    usual = loss_of(model := network())
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(train(model, loss, examples(), CONFIG, tmp_path, bar=False))
+    assert "the disk is full" in caught.value.__notes__[0]

@@ -1,7 +1,9 @@
 """The training loop: its formulas, its counted randomness, what it says."""
 
+import functools
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from torch import nn
 
 from minildm import MinildmError
 from minildm.training import loop as training
-from minildm.training import progress
+from minildm.training import memory, progress
 from minildm.training.loop import TrainConfig, epoch_order, fit, generator_for, lr_at, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -199,3 +201,42 @@ def test_no_bar_under_ci_and_nothing_without(capsys, monkeypatch):
     assert "12" in capsys.readouterr().err
     list(train(model, loss_of(model), examples(), TrainConfig(steps=30, batch_size=8, lr=1e-3), bar=False))
     assert capsys.readouterr() == ("", "")
+
+
+def test_only_generators_that_are_given_back_are_seeded(monkeypatch):
+    """torch.manual_seed would seed every card of the machine, and fork_rng() wake them."""
+    touched, model = [], network()
+    for name in ("manual_seed_all", "manual_seed", "get_rng_state", "set_rng_state"):
+        monkeypatch.setattr(torch.cuda, name, lambda *a, name=name, **k: touched.append(name))
+    run_steps(model, replace(CONFIG, steps=2))
+    assert touched == []
+
+
+def test_dropout_is_counted():
+    """Two models in one state and step drop the same, whatever the global generator."""
+    losses = []
+    for seed in (1, 2):
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            losses.append(run_steps(network(), replace(CONFIG, steps=3))[0])
+    assert losses[0] == losses[1]
+
+
+def test_glibc_is_left_as_a_program_with_large_arrays_has_it(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "_set_options", lambda values: calls.append(dict(values)))
+    steps = train(model := network(), loss_of(model), examples(), CONFIG, bar=False)
+    next(steps)
+    assert [values[memory.MMAP_MAX] for values in calls] == [0]
+    steps.close()
+    assert [values[memory.MMAP_MAX] for values in calls] == [0, 65_536]
+    with memory.kept_memory("cuda"):
+        assert len(calls) == 2
+
+
+def test_a_bar_of_a_run_that_goes_on_begins_where_it_stopped(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(progress, "tqdm", functools.partial(progress.tqdm, mininterval=0))
+    run_steps(network(), run_dir=tmp_path, stop=8)
+    list(train(model := network(), loss_of(model), examples(), CONFIG, tmp_path))
+    assert "9/12" in capsys.readouterr().err.replace(" ", "")

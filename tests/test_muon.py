@@ -76,3 +76,29 @@ def test_resumed_is_uninterrupted(tmp_path):
     assert equal(final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "parts"))
     # the kernel's moment stands after those of AdamW's five tensors
     assert "optimizer.5.momentum" in final_tensors(tmp_path / "parts")
+
+
+def test_a_kernel_that_starts_at_zero_keeps_its_length(tmp_path):
+    """As a U-Net's last layer does: dividing by its norm gave NaN at the second step."""
+    def from_zero():
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 1, 1), nn.Flatten(), nn.Linear(4, 2))
+        return model
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        models = [from_zero() for _ in range(2)]
+    for model in models:
+        model.load_state_dict(models[0].state_dict())
+        nn.init.zeros_(model[1].weight)
+    config = replace(BOTH, muon=1e-2)
+    whole, parts = models
+    norms = []
+    for step in train(whole, loss_of(whole), DATA, config, tmp_path / "whole", bar=False):
+        norms.append(whole[1].weight.norm().item())
+        assert all(p.isfinite().all() for p in whole.parameters()), step.i
+    assert 0 < norms[0] < 0.05 and max(norms) < 0.2         # steps of 0.01, not a jump to norm 1
+    for stop in (5, None):
+        for step in train(parts, loss_of(parts), DATA, config, tmp_path / "parts", bar=False):
+            if step.i == stop:
+                break
+    assert equal(final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "parts"))

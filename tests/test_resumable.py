@@ -1,10 +1,12 @@
-"""A resumed run is the uninterrupted one, bit for bit; what is not the same run is refused."""
+"""A resumed run is the uninterrupted one, bit for bit, however it was stopped."""
 
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,8 @@ from support.runs import (
 from torch import nn
 
 from minildm import MinildmError
-from minildm.training import checkpoint, disk
-from minildm.training.loop import TrainConfig, fit, read_metrics, train
+from minildm.training import checkpoint, disk, resumable
+from minildm.training.loop import fit, read_metrics, train
 from minildm.training.state import TrainState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -103,46 +105,12 @@ def test_a_finished_run_is_restored_and_never_overwritten(tmp_path):
                 {k: v for k, v in final_tensors(tmp_path).items() if k.startswith("ema.")})
 
 
-def test_other_pictures_or_labels_of_the_same_number_are_refused(tmp_path):
-    def loss(x, y, labels, generator):
-        return loss_of(model)(x, y, generator)
-
-    model, labels = network(), torch.arange(20)
-    list(train(model, loss, (*examples(), labels), CONFIG, tmp_path, bar=False))
-    list(train(model, loss, (*examples(), labels), CONFIG, tmp_path, bar=False))    # has all its steps
-    with pytest.raises(MinildmError, match="data"):
-        list(train(model, loss, (*examples(), labels + 1), CONFIG, tmp_path, bar=False))
-
-
 def test_a_lost_log_begins_anew_with_its_names(tmp_path):
     model = network()
     run_steps(model, run_dir=tmp_path, stop=2)
     (tmp_path / "metrics.csv").unlink()
     run_steps(model, run_dir=tmp_path)
     assert read_metrics(tmp_path)["step"] == list(range(3, CONFIG.steps + 1))
-
-
-def test_another_configuration_is_refused_by_name(tmp_path):
-    run_steps(network(), run_dir=tmp_path, stop=2, identity={"vae": "abc", "model": {"width": 16}})
-    changed = TrainConfig(**{**CONFIG.__dict__, "lr": 1e-3, "seed": 1})
-    model = network()
-    before = state_of(model)
-    with pytest.raises(MinildmError) as caught:
-        run_steps(model, changed, tmp_path, data=examples(21),
-                  identity={"vae": "abd", "model": {"width": 32}})
-    for field in ("config.lr: 0.01 != 0.001", "config.seed: 0 != 1", "examples: 20 != 21",
-                  "vae: 'abc' != 'abd'", "model.width: 16 != 32"):
-        assert field in caught.value.what
-    assert "batch_size" not in caught.value.what and caught.value.fix and equal(state_of(model), before)
-    often = TrainConfig(**{**CONFIG.__dict__, "save_every": 1})     # this changes no weight
-    run_steps(network(), often, tmp_path, identity={"vae": "abc", "model": {"width": 16}})
-
-
-def test_another_model_is_refused_by_name(tmp_path):
-    run_steps(network(), run_dir=tmp_path, stop=2)
-    other = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
-    with pytest.raises(MinildmError, match=r"0.weight: \[16, 4\] != \[8, 4\]"):
-        run_steps(other, run_dir=tmp_path)
 
 
 @pytest.mark.parametrize("stop", [None, 2, 5, 8])
@@ -199,3 +167,83 @@ def test_killed_inside_a_save_it_resumes_bit_for_bit():
     for ours in atomic:
         assert ours["killed"] == ours["resumed"] == ours["identical"] == ours["clean"] == 5, ours
     assert in_place["killed"] == 5 and in_place["identical"] < 5, in_place
+
+
+# --- saving by the clock
+
+@pytest.mark.parametrize("seconds, cost, saved", [(10, 0, 3), (1e9, 0, 1), (10, 2, 1), (0, 0, 12)])
+def test_the_clock_decides_when_save_every_is_0(tmp_path, monkeypatch, seconds, cost, saved):
+    """Every `SAVE_SECONDS`, but no more than a twentieth of the time; here a step takes 2 seconds."""
+    now, saves = [0.0], []
+    real_save = checkpoint.save
+
+    def save(folder, *arguments):
+        saves.append(folder)
+        now[0] += cost
+        real_save(folder, *arguments)
+
+    monkeypatch.setattr(resumable.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", seconds)
+    monkeypatch.setattr(checkpoint, "save", save)
+    config = replace(CONFIG, save_every=0)
+    for _ in train(model := network(), loss_of(model), examples(), config, tmp_path, bar=False):
+        now[0] += 2
+    assert len(saves) == saved + (cost == 2), saves         # of the costly one: the first, the last
+    assert saves[-1].name == "step-000012"
+
+
+def test_a_run_that_saves_by_the_clock_loses_little(tmp_path, monkeypatch, uninterrupted):
+    """What a kill leaves: nothing is closed, no exception is raised."""
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(resumable, "SAVE_SHARE", 0)
+    config = replace(CONFIG, save_every=0)
+    run_steps(network(), config, tmp_path / "run", stop=7)
+    disk.remove(tmp_path / "run" / "step-000007")
+    losses, _ = run_steps(network(), config, tmp_path / "run")
+    assert losses == uninterrupted[0][6:]
+    assert equal(final_tensors(tmp_path / "run"), uninterrupted[1])
+
+
+# --- the snapshot is part of the checkpoint
+
+@pytest.mark.parametrize("when", ["in step 5", "after step 5", "killed after its save"])
+def test_an_interrupt_at_the_snapshot_loses_it_not(tmp_path, when):
+    usual = loss_of(model := network())
+    config = replace(CONFIG, save_every=5 if when == "killed after its save" else 0)
+
+    def loss(x, y, generator, step):
+        if when == "in step 5" and step == 5:
+            signal.raise_signal(signal.SIGINT)
+        if when != "in step 5" and step == 6:
+            raise KeyboardInterrupt if config.save_every else ZeroDivisionError
+        return usual(x, y, generator)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+        fit(model, loss, examples(), config, tmp_path, bar=False, snapshot=(5, network()))
+    assert checkpoint.latest(tmp_path).name == "step-000005"
+    others = []
+    for run_dir in (tmp_path, None):
+        other = network()
+        fit(model := network(), loss_of(model), examples(), config, run_dir, bar=False,
+            snapshot=(5, other))
+        others.append(state_of(other))
+    assert equal(*others)
+
+
+def test_a_snapshot_that_cannot_be_had_is_refused_before_the_first_step(tmp_path):
+    def start(model, snapshot, config=CONFIG):
+        fit(model, loss_of(model), examples(), config, tmp_path, bar=False, snapshot=snapshot)
+
+    with pytest.raises(MinildmError, match="another model's"):
+        start(network(), (5, nn.Linear(4, 1)))
+    for step in (0, 13):
+        with pytest.raises(MinildmError, match=f"of step {step}"):
+            start(network(), (step, network()))
+    assert not list(tmp_path.iterdir())
+    run_steps(network(), run_dir=tmp_path, stop=6)
+    with pytest.raises(MinildmError, match="past step 5 and kept no average"):
+        start(network(), (5, network()))
+    start(network(), (8, network()))                        # still to come
+    with pytest.raises(MinildmError, match="snapshot: 8 != 9"):
+        start(network(), (9, network()))

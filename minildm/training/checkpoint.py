@@ -65,7 +65,8 @@ def save(folder: str | Path, tensors: dict[str, torch.Tensor], meta: dict) -> No
         for name in (TENSORS, META, MANIFEST):
             disk.write(new / name, files[name])
         disk.sync_folder(new)
-        if os.path.lexists(folder):         # a folder cannot be renamed onto another
+        if os.path.lexists(folder):
+            # a folder cannot be renamed onto another: two renames, with the old one set aside
             disk.remove(old)
             disk.move(folder, old, last=MANIFEST)
         disk.move(new, folder, last=MANIFEST)
@@ -90,7 +91,8 @@ def _encode(folder: Path, tensors: dict, meta: dict) -> dict[str, bytes]:
     for name, tensor in tensors.items():
         # cloned, since safetensors refuses tensors that share memory, as tied weights do
         clone = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        clones[name.replace("_orig_mod.", "")] = clone      # torch.compile's prefix
+        # torch.compile's prefix: no bare network could load it
+        clones[name.replace("_orig_mod.", "")] = clone
     versions = {"minildm": __version__, "torch": str(torch.__version__),
                 "python": platform.python_version()}
     try:
@@ -115,7 +117,7 @@ def is_ours(folder: Path) -> bool:
         return False
     try:
         entries = list(folder.iterdir())
-    except FileNotFoundError:               # another process moved it meanwhile
+    except FileNotFoundError:       # another process moved it meanwhile
         return True
     names = {path.name for path in entries if path.is_file()}
     if len(names) < len(entries) or not names <= FILES:
@@ -141,7 +143,8 @@ def _put_back(folder: Path) -> None:
     """Undo a replacement that was cut off between its two renames."""
     old = _set_aside(folder)
     if (old / MANIFEST).is_file() and not (folder / MANIFEST).exists() and is_ours(old):
-        with contextlib.suppress(OSError):          # another process did, or saved
+        # an error: another process put it back, or saved
+        with contextlib.suppress(OSError):
             if folder.is_dir() and is_ours(folder):
                 disk.remove(folder)
             disk.move(old, folder, last=MANIFEST)
@@ -164,16 +167,14 @@ def load(folder: str | Path,
          wants: tuple[str, ...] = ()) -> tuple[dict[str, torch.Tensor], dict]:
     """Read the tensors (on the CPU) and the meta of a saved folder.
 
-    MinildmError names a damaged file; it says what the folder is if its meta lacks a key of `wants`.
+    MinildmError names a damaged file, or says what the folder is if a key of `wants` is missing.
     """
     folder = Path(folder)
     files = verify(folder)
     meta = read_json(files[META], folder / META)
-    if not isinstance(meta, dict):
-        raise MinildmError(f"{META} holds no names", folder / META, "use another copy of this folder")
-    if meta.get("format") != FORMAT:
-        raise MinildmError(f"written as format {meta.get('format')}, not {FORMAT}", folder,
-                           "update minildm")
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != FORMAT:
+        raise MinildmError(f"written as format {found}, not {FORMAT}", folder, "update minildm")
     missing = ", ".join(key for key in wants if key not in meta)
     if missing:
         wanted = KINDS.get(wants[0], f"a folder with {wants[0]!r}")
@@ -184,10 +185,8 @@ def load(folder: str | Path,
 
 def describe_kind(meta: dict) -> str:
     """Say in words what a folder with this meta is."""
-    for key, words in KINDS.items():
-        if key in meta:
-            return words
-    return "a folder of tensors"
+    found = [words for key, words in KINDS.items() if key in meta]
+    return found[0] if found else "a folder of tensors"
 
 
 def verify(folder: str | Path) -> dict[str, bytes]:
@@ -208,7 +207,7 @@ def verify(folder: str | Path) -> dict[str, bytes]:
 
 
 def _stamps(folder: Path) -> list:
-    """What changes when the folder is replaced: identity and time of it and of the one set aside."""
+    """What changes when a folder is replaced: identity and times of it and of the one set aside."""
     stamps = []
     for place in (folder, _set_aside(folder)):
         try:

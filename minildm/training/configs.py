@@ -48,6 +48,7 @@ def _value(owner: type, kinds, given):
         return tuple(given)
     if not isinstance(given, dict):
         return given
+    # of a union the first that fits: none of ours has all the names of another
     for kind in get_args(kinds) or [kinds]:
         if is_dataclass(kind) and given.keys() <= {field.name for field in fields(kind)}:
             return from_dict(kind, given)

@@ -1,7 +1,7 @@
 """Files that survive a crash, on file systems that do not all keep what POSIX promises.
 
-Network drives and containers answer "not supported" to flushing a folder, to locking, or to renaming one.
-None of these is worth a training: we go on without, and say so once.
+Network drives and containers answer "not supported" to flushing a folder, to locking, or to
+renaming one. None of these is worth a training: we go on without, and say so once.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def remove(path: Path) -> None:
 
 
 def read(path: Path, most: int | None = None) -> bytes:
-    """Read a plain file of at most `most` bytes; OSError for a pipe or a device, which may never end."""
+    """Read a plain file of at most `most` bytes; OSError for a pipe or device: it may not end."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a plain file")
@@ -178,7 +178,8 @@ def process_is_gone(pid: int) -> bool:
 
 
 def check_room(folder: Path, size: int, copies: int) -> None:
-    """Refuse a folder in which `copies` saves of `size` bytes cannot be written, before a training."""
+    """Refuse a folder in which `copies` saves of `size` bytes cannot be written."""
+    # named as a save's, so that it is cleaned if we are killed here
     probe = folder / f".tmp-{os.getpid()}-step-0"
     try:
         probe.mkdir()
@@ -191,6 +192,7 @@ def check_room(folder: Path, size: int, copies: int) -> None:
     except OSError:             # some file systems do not tell
         return
     needed = size * copies
+    # a total of 0 is a file system that does not know
     if usage.total and usage.free < needed:
         raise MinildmError(
             f"{copies} checkpoints of {size / 1e6:.1f} MB need {needed / 1e6:.1f} MB of disk, "

@@ -17,17 +17,22 @@ class EMA:
 
     def __init__(self, model: torch.nn.Module, decay: float):
         self.decay = decay
-        self.sources = tensors_of(model)        # the tensors themselves: no wrapper can unhook them
+        # the tensors themselves, not their names: no wrapper can unhook them
+        self.sources = tensors_of(model)
         self.averages = {name: t.detach().clone() for name, t in self.sources.items()}
-        self.weights = [name for name, t in self.sources.items() if isinstance(t, torch.nn.Parameter)]
-        self.buffers = [name for name in self.sources if name not in set(self.weights)]
+        self.weights, self.buffers = [], []
+        for name, tensor in self.sources.items():
+            kind = self.weights if isinstance(tensor, torch.nn.Parameter) else self.buffers
+            kind.append(name)
 
     @torch.no_grad()
     def update(self, i: int) -> None:
         """Average in the weights after step i."""
         d = min(self.decay, (1 + i) / (10 + i))
         averages = [self.averages[name] for name in self.weights]
-        torch._foreach_lerp_(averages, [self.sources[name] for name in self.weights], 1 - d)
+        sources = [self.sources[name] for name in self.weights]
+        # all at once: on a GPU a launch per tensor would cost more than the sums
+        torch._foreach_lerp_(averages, sources, 1 - d)
         for name in self.buffers:
             self.averages[name].copy_(self.sources[name])
 

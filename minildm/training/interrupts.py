@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 CTRL_C = (signal.SIGINT,)
 # what a scheduler or a closing terminal sends; Windows has no SIGHUP
-TERMINATION = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+TERMINATION = (signal.SIGTERM,)
+if hasattr(signal, "SIGHUP"):
+    TERMINATION += (signal.SIGHUP,)
 
 
 def whole_steps(steps: Iterator, terminable: bool) -> Iterator:

@@ -1,7 +1,7 @@
 """One training loop for every model: `for step in train(...)`, which yields after the update.
 
-`take_steps` is the loop itself. `train` wraps it as needed, generators around a generator: resumable
-in a folder, whole steps on Ctrl-C, a bar, warnings. Randomness is counted, not carried along:
+`take_steps` is the loop itself. `train` wraps it as needed, generators around a generator:
+resumable in a folder, whole steps on Ctrl-C, a bar, warnings. Randomness is counted, not carried:
 order = f(seed, epoch), noise = f(seed, step). None of it is saved, previews between steps cannot
 shift a run, and a resumed run equals the uninterrupted one, bit for bit.
 """
@@ -78,7 +78,8 @@ class Step:
 
 # --- the loop
 
-def take_steps(state: TrainState, loss_fn: Callable, data: tuple[torch.Tensor, ...]) -> Iterator[Step]:
+def take_steps(state: TrainState, loss_fn: Callable,
+               data: tuple[torch.Tensor, ...]) -> Iterator[Step]:
     """The loop itself: a batch, its losses and their gradients, the update, the average."""
     config, device = state.config, data[0].device
     draw = BatchOrder(len(data[0]), config.batch_size, config.seed, device)
@@ -92,6 +93,7 @@ def take_steps(state: TrainState, loss_fn: Callable, data: tuple[torch.Tensor, .
             with counted_dropout(config.seed, i, device), autocast(config, device):
                 noise = generator_for(config.seed, "noise", i, device=device)
                 losses = call_loss(loss_fn, batch, noise, i)
+            # no weight has moved yet: all that can fail in a step comes before the update
             moving = backward(losses, state.weights)
             norms = clip(state.weights, config.clip)
             losses, norms = as_numbers(losses, norms, device)
@@ -137,6 +139,7 @@ def fit(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, ...
         if not 1 <= snapshot_step <= config.steps:
             raise MinildmError(f"no average can be kept of step {snapshot_step}", config,
                                f"choose a step from 1 to {config.steps}")
+    # also of a run that has all its steps: the state is then what its last checkpoint holds
     state = TrainState(model, config, snapshot_step)
     rows = [step.row() for step in _wrapped(state, loss_fn, data, run_dir, bar, identity)]
     copy_tensors(state.ema.averages, tensors_of(model))
@@ -154,9 +157,10 @@ def _wrapped(state: TrainState, loss_fn: Callable, data: tuple, run_dir, bar: bo
     n = len(data[0])
     fits = [len(tensor) == n and tensor.device == device for tensor in data]
     if config.batch_size > n or not all(fits):
-        raise MinildmError(f"no batch of {config.batch_size} on {device} can be drawn from this data",
-                           [(*tensor.shape, str(tensor.device)) for tensor in data],
+        what = f"no batch of {config.batch_size} on {device} can be drawn from this data"
+        raise MinildmError(what, [(*tensor.shape, str(tensor.device)) for tensor in data],
                            f"batch_size <= {n}; equal lengths, the model's device")
+    # the order matters: what is held back on Ctrl-C includes the save, and not the printing
     steps = take_steps(state, loss_fn, data)
     if run_dir is not None:
         steps = resumable(steps, state, data, run_dir, identity or {})
@@ -179,6 +183,7 @@ def seed_for(seed: int, *counters: int | str) -> int:
     A CPU generator takes no more (mt19937 is seeded with 32). So of n pictures of one seed,
     n^2 / 2^33 pairs are expected to begin with the same noise: one pair in 93,000 pictures.
     """
+    # not hash(), which is another in each process
     digest = hashlib.sha256(repr((seed, *counters)).encode()).digest()
     return int.from_bytes(digest[:4], "little")
 
@@ -232,7 +237,7 @@ def gains_from_bf16(device: torch.device) -> bool:
 
 
 def autocast(config: TrainConfig, device: torch.device):
-    """Autocast to bf16 if the configuration says so, or leaves it to the device that gains from it."""
+    """Autocast to bf16 where the configuration asks for it, or on "auto" the device gains by it."""
     wanted = config.precision == "bf16"
     if config.precision == "auto":
         wanted = gains_from_bf16(device)
@@ -248,12 +253,13 @@ def call_loss(loss_fn: Callable, batch: list, generator: torch.Generator, i: int
 
 @contextlib.contextmanager
 def counted_dropout(seed: int, i: int, device: torch.device):
-    """Seed what dropout draws from, the global generators, by (seed, i); give them back as they were.
+    """Seed the global generators, from which dropout draws, by (seed, i); restore them afterwards.
 
     Only the CPU's and the one of `device`: other cards of the machine are not touched.
     """
     value = seed_for(seed, "global", i)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # not torch.manual_seed, which seeds every device
         torch.default_generator.manual_seed(value)
         if device.type == "cuda":
             with torch.cuda.device(device):

@@ -7,8 +7,8 @@ patches,
     L = |x - x'| + w_p L_perceptual + w_a lambda L_adversarial + w_k KL
     lambda = |grad L_rec| / |grad L_adv|
 
-Features are any function's, images (B, C, H, W) in [-1, 1] -> a list of maps (B, c, h, w), one a stage:
-`Classifier.feature_maps` or `vgg_feature_maps`. Nothing here holds an optimizer: `training.loop` gives
+Features are any function's, images (B, C, H, W) in [-1, 1] -> a list of maps (B, c, h, w), one a
+stage: a classifier's or `vgg_feature_maps`. Nothing here holds an optimizer: `training.loop` gives
 each part its own.
 """
 
@@ -22,21 +22,25 @@ from minildm.images import check_range
 # --- perceptual
 
 def perceptual(feature_maps, images, reconstructions):
-    """LPIPS's distance with all channel weights 1 (Zhang et al. 2018, eq. 1, arXiv:1801.03924): a scalar.
+    """LPIPS's distance with all channel weights 1 (Zhang et al. 2018, eq. 1, arXiv:1801.03924).
 
-    At each position the squared distance of unit feature vectors; the mean over positions, the sum
-    over stages. Gradients reach the reconstructions only. Images that are not in [-1, 1] are
-    refused; reconstructions may overshoot.
+    It is a scalar: at each position the squared distance of unit feature vectors; the mean over
+    positions, the sum over stages. Gradients reach the reconstructions only. MinildmError for
+    images that are not in [-1, 1]; reconstructions may overshoot.
     """
     check_range(images, "perceptual")
     with torch.no_grad():
         wanted = [F.normalize(stage.float(), dim=1) for stage in feature_maps(images)]
+    # in float32: under bf16 the difference of two nearly equal unit vectors is mostly rounding
     got = [F.normalize(stage.float(), dim=1) for stage in feature_maps(reconstructions)]
-    return sum((a - b).square().sum(1).mean() for a, b in zip(wanted, got, strict=True))
+    distance = 0
+    for a, b in zip(wanted, got, strict=True):
+        distance = distance + (a - b).square().sum(1).mean()
+    return distance
 
 
 def vgg_feature_maps(vgg):
-    """Make a feature function of torchvision's VGG-16, by LPIPS's layers: relu1_2, 2_2, 3_3, 4_3, 5_3.
+    """Make a feature function of torchvision's VGG-16, by LPIPS's layers relu1_2, 2_2, ..., 5_3.
 
     Grey images become three channels, and [-1, 1] what ImageNet's networks know. The network is
     frozen. MinildmError if it is another network.
@@ -53,6 +57,7 @@ def vgg_feature_maps(vgg):
         found = []
         for i, layer in enumerate(layers):
             x = layer(x)
+            # the last ReLU of each of the five blocks
             if i in (3, 8, 15, 22, 29):
                 found.append(x)
         return found
@@ -64,15 +69,15 @@ def vgg_feature_maps(vgg):
 class PatchDiscriminator(nn.Module):
     """A score for every patch, high where it looks real: (B, C, H, W) -> (B, 1, H / 2^layers, ...).
 
-    After Isola et al. 2017 (arXiv:1611.07004, 6.1.2), with GroupNorm, which does not mix real and fake
-    as a batch's norm would. Two layers see patches of 26 pixels, one layer 12: enough for pictures
-    of 32.
+    After Isola et al. 2017 (arXiv:1611.07004, 6.1.2), with GroupNorm, which does not mix real and
+    fake as a batch's norm would. Two layers see patches of 26 pixels, one layer 12: enough for
+    pictures of 32.
     """
 
     def __init__(self, channels: int = 3, width: int = 64, layers: int = 2, groups: int = 8):
         super().__init__()
-        blocks = [nn.Conv2d(channels, width, 4, 2, padding=1)]
-        blocks += [nn.LeakyReLU(0.2)]                       # no norm: pixels have a scale of their own
+        # no norm in the first: what pixels give has a scale that means something
+        blocks = [nn.Conv2d(channels, width, 4, 2, padding=1), nn.LeakyReLU(0.2)]
         for _ in range(layers - 1):
             blocks += [nn.Conv2d(width, 2 * width, 4, 2, padding=1)]
             blocks += [nn.GroupNorm(groups, 2 * width), nn.LeakyReLU(0.2)]
@@ -108,7 +113,7 @@ class FinePatchDiscriminator(nn.Module):
 
 
 def hinge_critic(real, fake):
-    """The critic's loss of its scores: 1 if it can't tell, 0 if sure (Lim & Ye 2017, eq. 3, halved)."""
+    """The critic's loss: 1 if it can't tell, 0 if it is sure (Lim & Ye 2017, eq. 3, halved)."""
     return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
 
 
@@ -118,13 +123,15 @@ def hinge_generator(fake):
 
 
 def adaptive_weight(reconstruction, adversarial, last_layer, largest: float = 1e4):
-    """How much larger reconstruction's gradient at the last layer is than the critic's (VQGAN, eq. 7).
+    """The ratio of two losses' gradient norms at the last layer, the first over the second.
 
-    Two losses and the decoder's last weight -> a scalar without gradient, at most `largest`. Weighted
-    by it, the two pull equally hard, whatever their scales.
+    VQGAN, eq. 7. Two losses and the decoder's last weight -> a scalar without gradient, at most
+    `largest`. Weighted by it, the two pull equally hard, whatever their scales.
     """
-    norms = [torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm()
-             for loss in (reconstruction, adversarial)]
+    norms = []
+    for loss in (reconstruction, adversarial):
+        gradient = torch.autograd.grad(loss, last_layer, retain_graph=True)[0]
+        norms.append(gradient.norm())
     return (norms[0] / (norms[1] + 1e-6)).clamp(max=largest).detach()
 
 
@@ -147,6 +154,7 @@ def sharp_losses(vae, critic, feature_maps, weights, images, generator=None, ste
     loss = reconstruction + weights.kl_weight * terms["kl"]
     if critic is None:
         return {"loss": loss, **terms}
+    # logged as 0 until then, so that each step's row has the same names
     if step <= weights.adversarial_start:
         nothing = loss.new_zeros(())
         return {"loss": loss, **terms, "critic": nothing, "adversarial": nothing,
@@ -161,8 +169,8 @@ def adversarial_terms(critic, images, reconstructions, reconstruction_loss, last
     """The terms of both sides: "critic" and "adversarial", their losses, and "lambda" between them.
 
     `lambda` is the adaptive weight, here at most 1: beside a critic that can't tell, and so has no
-    slope, it would go to hundreds and follow noise. `real` and `fake` are the shares of patches that
-    the critic judges rightly.
+    slope, it would go to hundreds and follow noise. `real` and `fake` are the shares of patches
+    that the critic judges rightly.
     """
     # detached: the critic's loss must not reach the VAE; both sets at once cost one pass less
     real, fake = critic(torch.cat([images, reconstructions.detach()])).float().chunk(2)

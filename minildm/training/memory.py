@@ -13,14 +13,15 @@ def tune_allocator() -> None:
 
     Otherwise it gives the memory back and faults it in anew at each step.
     """
-    _set_options({MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1})      # from the heap, which never shrinks
+    # large tensors come from the heap, and the heap never shrinks
+    _set_options({MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1})
 
 
 @contextlib.contextmanager
 def kept_memory(device_type: str):
     """Tune the allocator inside the block, where tensors are on the CPU.
 
-    Afterwards it has the values that glibc's own adjustment arrives at in a program with large arrays.
+    Afterwards it has the values that glibc's own adjustment reaches in a program with large arrays.
     """
     if device_type != "cpu":
         yield
@@ -34,6 +35,7 @@ def kept_memory(device_type: str):
 
 def _set_options(values: dict[int, int]) -> None:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):        # musl has none
+    # musl has no such function
+    if hasattr(libc, "mallopt"):
         for option, value in values.items():
             libc.mallopt(option, value)

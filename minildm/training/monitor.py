@@ -11,13 +11,14 @@ from statistics import median
 
 from minildm import MinildmError
 
-WINDOW = 50     # values, and their median: one bad batch is no illness
+# how many values the median is over: one bad batch is no illness
+WINDOW = 50
 LATER = "start it later (adversarial_start), with the adaptive weight; a smaller critic"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The median of a metric's last WINDOW values lies between low and high, from value `after` on."""
+    """A metric's median over WINDOW values lies between low and high, from value `after` on."""
 
     metric: str
     after: int
@@ -40,6 +41,7 @@ class Violation:
                 f"{bound.low:g} to {bound.high:g}: {bound.means}\n  fix: {bound.cure}")
 
 
+# Levels of healthy runs, from their logs; a bound is wide enough for the first steps as well.
 BOUNDS = (
     Bound("data_std", 10, 0.3, 1.7,
           "the schedule's noise, of size 1, drowns this data or hardly scratches it",
@@ -69,7 +71,7 @@ BOUNDS = (
 class Monitor:
     """Watches the numbers of a run and tells each bound that they leave once.
 
-    A value of exactly 0 does not count: it is of a part that has not begun, a critic before its start.
+    A value of exactly 0 does not count: it is of a part that has not begun, as a critic at first.
     """
 
     def __init__(self, bounds: tuple[Bound, ...] = BOUNDS):
@@ -117,8 +119,9 @@ def check_spread(mean, std, bar: bool = True):
     if not 0.8 < spread < 1.25:
         raise MinildmError(f"the latents' standard deviation is {spread:.2f}, not about 1",
                            "train_denoiser", "vae.fit_latent_stats(images), then encode_all again")
+    # 0.5 of a total of 1: from there on noise is the larger part
     variance_of_noise = std.square().mean((0, 2, 3))
     noisy = (variance_of_noise > 0.5).nonzero().flatten().tolist()
     if noisy and bar:
-        print(f"latent channels {noisy} of {mean.shape[1]} are more noise than picture, a burden to "
-              "the denoiser: use a smaller kl_weight, or fewer latent_channels")
+        print(f"latent channels {noisy} of {mean.shape[1]} are more noise than picture, a burden "
+              "to the denoiser: use a smaller kl_weight, or fewer latent_channels")

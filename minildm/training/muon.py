@@ -1,4 +1,4 @@
-"""An optimizer for convolutions that a normalisation follows: in few steps it gets further than AdamW."""
+"""An optimizer for convolutions before a normalisation: in few steps it gets further than AdamW."""
 
 import torch
 
@@ -6,11 +6,11 @@ import torch
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: a kernel moves as far in rare directions as in common ones.
 
-    The update is Muon's (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). Keeping each
-    kernel at norm sqrt(rows), which makes the learning rate a relative one, and momentum 0.6 are
-    airbench94's (https://github.com/KellerJordan/cifar10-airbench). Kernels are (rows, ...), each taken
-    as a matrix of `rows` filters; what follows must not depend on their lengths, as a batch norm does
-    not. A kernel that starts at zero is the exception: its length has a meaning, so it keeps it.
+    The update is Muon's (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). Keeping
+    each kernel at norm sqrt(rows), which makes the learning rate a relative one, and momentum 0.6
+    are airbench94's (https://github.com/KellerJordan/cifar10-airbench). Kernels are (rows, ...),
+    each taken as a matrix of `rows` filters; what follows must not depend on their lengths, as a
+    batch norm does not. The length of a kernel that starts at zero has a meaning: it is kept.
     """
 
     def __init__(self, kernels, lr: float, momentum: float = 0.6):
@@ -30,23 +30,28 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(p)
             state["from_zero"] = norm == 0
         average = state["momentum"].mul_(momentum).add_(p.grad)
+        # Nesterov's: where the momentum will have led, one step ahead
         nesterov = p.grad + momentum * average
         ratio = len(p)**0.5 / norm
         # a tensor decides, not an `if`: the host need not wait for a GPU
-        from_zero = state.get("from_zero", torch.zeros_like(norm, dtype=torch.bool))
+        from_zero = state.get("from_zero")
+        if from_zero is None:
+            # a checkpoint from before zeros were known of: none of its kernels began there
+            from_zero = torch.zeros_like(norm, dtype=torch.bool)
         p.mul_(torch.where(from_zero, torch.ones_like(ratio), ratio))
         p.sub_(lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
 
 
 def orthogonal(matrix):
-    """Bring a matrix's singular values to about 0.7 to 1.2, keeping its singular vectors: (n, m) -> (n, m).
+    """Bring the singular values of a matrix (n, m) to about 0.7 to 1.2, keeping its vectors.
 
     By matrix products alone: five times a quintic, which acts on every singular value at once and
     moves it there unless it is tiny beside the others, x <- a x + b x x' x + c x x' x x' x.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
+    # x x' is the smaller product if x is wide
     tall = len(matrix) > matrix.shape[1]
-    x = matrix.T if tall else matrix        # so that x x' is the smaller product
+    x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T

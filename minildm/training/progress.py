@@ -20,6 +20,7 @@ def progress(steps: Iterator, total: int) -> Iterator:
             if n == 1:
                 bar.initial = bar.n = step.i - 1        # of a run that goes on
             bar.update()
+            # measured between two steps, so that the caller's own time counts as well
             if n == WARM:
                 began = time.perf_counter()
             if n == MEASURED:

@@ -17,19 +17,19 @@ from minildm.training.interrupts import held
 from minildm.training.state import TrainState
 
 LOG = "metrics.csv"
-# With save_every=0 a run is saved so often, in seconds, unless that took over a twentieth of its time.
+# With save_every=0 a run is saved every so many seconds, for at most a twentieth of its time.
 SAVE_SECONDS = 120
 SAVE_SHARE = 20
 
 
-def resumable(steps: Iterator, state: TrainState, data: tuple[torch.Tensor, ...], run_dir: str | Path,
-              identity: dict) -> Iterator:
+def resumable(steps: Iterator, state: TrainState, data: tuple[torch.Tensor, ...],
+              run_dir: str | Path, identity: dict) -> Iterator:
     """Yield the steps of a training, logging each and saving by `save_every` in `run_dir`.
 
     The state is restored from the newest checkpoint there before the first step is asked for.
-    When the caller leaves early, or a loss raises, the last whole step is saved. MinildmError before
-    the first step: another process trains there, the run was begun with other settings or data, or
-    nothing can be saved there.
+    When the caller leaves early, or a loss raises, the last whole step is saved. MinildmError is
+    raised before the first step if another process trains there, if the run was begun with other
+    settings or data, or if nothing can be saved there.
     """
     run_dir = Path(run_dir)
     with contextlib.closing(steps), checkpoint.lock(run_dir):
@@ -41,6 +41,7 @@ def resumable(steps: Iterator, state: TrainState, data: tuple[torch.Tensor, ...]
             try:
                 for step in steps:
                     log_step(log, step)
+                    # before the yield: what the caller does with a step can't lose it
                     if saver.is_due():
                         saver.save(log)
                     yield step
@@ -86,6 +87,7 @@ class Saver:
         disk.check_room(self.run_dir, self.state.size(), copies)
 
     def save(self, log) -> None:
+        # noted first: a save that failed is not tried again when its error passes by
         self.tried = self.state.i
         began = time.perf_counter()
         disk.sync(log.fileno())             # no save is ahead of the log, even after a power cut
@@ -116,13 +118,15 @@ def restore(state: TrainState, run_dir: Path, data: tuple, identity: dict) -> No
     if not isinstance(saved, dict) or not isinstance(i, int):
         raise MinildmError(f"{checkpoint.META} is no step of a training run", folder,
                            "delete this folder to go on from an earlier step")
+    # a run of version 0.1
     if isinstance(saved.get("data"), list):
         identity = {**identity, "data": old_sums(data)}
     different = differences(saved, identity)
     if state.snapshot_step and meta.get("snapshot", state.snapshot_step) != state.snapshot_step:
         different.append(f"snapshot: {meta['snapshot']} != {state.snapshot_step}")
     if different:
-        raise MinildmError("this run was begun with other settings: " + "; ".join(different), folder,
+        fields = "; ".join(different)
+        raise MinildmError(f"this run was begun with other settings: {fields}", folder,
                            "use the same settings, or another run folder")
     state.restore(tensors, i)
     if state.snapshot_step and i >= state.snapshot_step and state.snapshot is None:
@@ -174,6 +178,7 @@ def open_log(run_dir: Path, i: int):
     if kept and not kept[-1].endswith(b"\n"):   # a kill or a full disk tore it
         kept.pop()
     log.truncate(sum(len(line) for line in kept))
+    # or the next line would follow a hole of zeros
     log.seek(0, os.SEEK_END)
     return log
 

@@ -1,4 +1,4 @@
-"""What a checkpoint of a training holds: the model, its average, the optimizers' moments, the step."""
+"""What a checkpoint of a training holds: the model, its average, the moments, the step."""
 
 import contextlib
 import math
@@ -13,8 +13,9 @@ from minildm.training.muon import Muon
 class TrainState:
     """A model in training, after `i` whole steps.
 
-    A ModuleDict is a model of parts, each with weights and optimizers of its own; any other model is
-    one part named "loss". With `snapshot_step` > 0 the average after that step is kept as `snapshot`.
+    A ModuleDict is a model of parts, each with weights and optimizers of its own; any other model
+    is one part named "loss". With `snapshot_step` > 0 the average after that step is kept as
+    `snapshot`.
     """
 
     def __init__(self, model: torch.nn.Module, config, snapshot_step: int = 0):
@@ -32,7 +33,7 @@ class TrainState:
             self.optimizers[name] = optimizers_for(self.weights[name], config)
 
     def moments(self) -> list[tuple]:
-        """Pair each weight with the state of its optimizer, in the order in which both are saved."""
+        """Pair each weight with the state of its optimizer, in the order of a checkpoint."""
         pairs = []
         for optimizers in self.optimizers.values():
             for optimizer in optimizers:
@@ -69,7 +70,8 @@ class TrainState:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Name all tensors of the state; MinildmError if one is not finite."""
-        parts = {"model": self.ema.sources, "ema": self.ema.averages, "snapshot": self.snapshot or {}}
+        parts = {"model": self.ema.sources, "ema": self.ema.averages,
+                 "snapshot": self.snapshot or {}}
         for j, (state, p) in enumerate(self.moments()):
             parts[f"optimizer.{j}"] = state[p]
         tensors = {}
@@ -128,7 +130,7 @@ def optimizers_for(weights: list, config) -> list[torch.optim.Optimizer]:
 
 
 def backward(losses: dict, weights: dict[str, list]) -> list[str]:
-    """Give each part the gradient of the loss of its own name alone; return the parts that have one."""
+    """Give each part the gradient of the loss of its own name; return the parts that have one."""
     moving = [name for name in weights if name in losses and losses[name].requires_grad]
     if not moving or weights.keys() - losses.keys():
         raise MinildmError(f"losses {[*losses]}, of which {moving} have a gradient, for the parts "
@@ -140,6 +142,6 @@ def backward(losses: dict, weights: dict[str, list]) -> list[str]:
 
 
 def clip(weights: dict[str, list], largest: float) -> dict[str, torch.Tensor]:
-    """Scale each part's gradient down to a norm of at most `largest` (0: never); the norms before."""
+    """Scale each part's gradient to a norm of at most `largest` (0: any); the norms before."""
     largest = largest or math.inf
     return {name: torch.nn.utils.clip_grad_norm_(own, largest) for name, own in weights.items()}

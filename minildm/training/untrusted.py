@@ -25,14 +25,15 @@ def read_json(content: bytes, where: str | Path):
 
 def decode_tensors(content: bytes, where: str | Path) -> dict[str, torch.Tensor]:
     """Decode safetensors of unknown origin; MinildmError if damaged, or with too many tensors."""
+    # the format: 8 bytes with the header's length, the header as JSON, the numbers
     size = int.from_bytes(content[:8], "little")
     if size > min(len(content), MOST_HEADER):
         raise MinildmError(f"{Path(where).name} is damaged: a header of {size} bytes", where,
                            "use another copy of this file")
     header = read_json(content[8:8 + size], where)
     if len(header) > MOST_TENSORS:
-        raise MinildmError(f"{Path(where).name} has {len(header)} tensors, more than {MOST_TENSORS}",
-                           where, "this is no model of ours")
+        what = f"{Path(where).name} has {len(header)} tensors, more than {MOST_TENSORS}"
+        raise MinildmError(what, where, "this is no model of ours")
     try:
         return safetensors.torch.load(content)
     except Exception as error:          # its own error, or KeyError for a type that torch lacks

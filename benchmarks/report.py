@@ -332,7 +332,7 @@ def pointing():
     from minildm.data.wordings import DIGITS
     from minildm.evaluation.classifier import load_classifier
     from minildm.model import LatentDiffusion
-    from minildm.nn.layers import mean_map, record_attention
+    from minildm.nn.attention_maps import mean_attention_map, record_attention
 
     began, pipe = time.perf_counter(), LatentDiffusion.load("scenes")
     digits = data.load("mnist", "test")
@@ -341,7 +341,7 @@ def pointing():
     with record_attention(pipe.denoiser.network) as maps:
         images = pipe.generate(prompts, guidance_scale=1.0, batch_size=len(prompts))
     found = detect(images, load_classifier("mnist"))
-    centres = centre_of_mass(mean_map(maps)).cpu()                       # (N, L, 2)
+    centres = centre_of_mass(mean_attention_map(maps)).cpu()                       # (N, L, 2)
     ids = pipe.tokenizer(prompts, centres.shape[1])
     right, hits = agreement(found, truth)["all"], {"colour": [], "digit": []}
     for i in right.nonzero()[:, 0].tolist():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from minildm import exercises
-from minildm.nn.layers import attention, mean_map
+from minildm.nn.attention_maps import mean_attention_map
+from minildm.nn.layers import attention
 
 
 def cross_attention(q, k, v):
@@ -16,7 +17,7 @@ def drop_captions(ids, empty, share, generator):
 
 
 def word_map(recorded, at):
-    return mean_map(recorded)[:, at]
+    return mean_attention_map(recorded)[:, at]
 
 
 def centre(mass):

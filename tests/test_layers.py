@@ -10,8 +10,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from minildm.nn import layers
+from minildm.nn.attention_maps import mean_attention_map, record_attention
 from minildm.nn.dit import DiT, DiTConfig
-from minildm.nn.layers import Attention, mean_map, record_attention
+from minildm.nn.layers import Attention
 
 # attention(q, k, v): both ways of computing it against the fused kernel in float64
 
@@ -210,6 +211,6 @@ def test_recording_changes_nothing_and_finds_every_cross_attention():
     with record_attention(network) as maps:
         assert torch.equal(network(x, 0.5, context), plain)
     assert [*maps] == [f"transformer_blocks.{i}.attn2" for i in range(3)]
-    means = mean_map(maps)
+    means = mean_attention_map(maps)
     assert means.shape == (2, 5, 6, 6)
     assert_close(means[1, 2, 3, 4], torch.stack([m[0][1, 3 * 6 + 4, 2] for m in maps.values()]).mean())

@@ -90,7 +90,7 @@ def test_fd_takes_one_dimension_and_float32_and_refuses_other_shapes():
     assert frechet_distance(a, a + 3) == pytest.approx(9)
     with pytest.raises(MinildmError, match="one D"):
         frechet_distance(torch.zeros(5, 3), torch.zeros(5, 4))
-    with pytest.raises(MinildmError, match="two rows"):
+    with pytest.raises(MinildmError, match="2 or more rows"):
         frechet_distance(torch.zeros(1, 3), torch.zeros(5, 3))
 
 
@@ -135,7 +135,7 @@ def test_kd_is_the_same_in_chunks_and_refuses_other_shapes():
     expected = own - 2 * ab.mean()
     assert kernel_distance(a, b) == pytest.approx(expected.item(), rel=1e-9)
     for a, b in ((randn(5, 3), randn(5, 4)), (randn(1, 3), randn(5, 3)), (randn(5, 600), randn(5, 600))):
-        with pytest.raises(MinildmError, match="up to 512"):
+        with pytest.raises(MinildmError, match="up to 512|of one D"):
             kernel_distance(a, b)
 
 
@@ -273,7 +273,7 @@ def test_ssim_is_one_of_equals_and_falls_with_blur_and_inversion():
     flat = torch.full((1, 1, 12, 12), 0.5)                         # no variance: 1.5 and 0.5 above black
     assert ssim(flat, -flat) == pytest.approx((1.5 + 4e-4) / (2.5 + 4e-4), rel=1e-5)
     for wrong in (a[:, :, :10], a[:1]):
-        with pytest.raises(MinildmError, match="at least 11"):
+        with pytest.raises(MinildmError, match="at least 11|equal shapes"):
             ssim(a, wrong)
         with pytest.raises(MinildmError, match="at least 11"):
             ssim(wrong[:, :, :10], wrong[:, :, :10])

@@ -8,13 +8,15 @@ From x = alpha data + sigma noise, knowing any one of these gives the other two:
 So samplers, guidance and editing never ask which one it was: they see the expected clean data, x0.
 
 Others turn time or signs round. With t ours, from 0 (data) to 1 (noise):
-  who                         their time             their x                         their target
-  Lipman et al. 2022          s = 1 - t              (1 - s) noise + s data          data - noise = -flow
-  Liu et al. 2022             s = 1 - t              (1 - s) noise + s data          data - noise = -flow
-  Esser et al. 2024 (SD3)     s = t                  (1 - s) data + s noise          noise - data = flow
-  Albergo & Vanden-Eijnden    s = 1 - t, `cosine`    cos noise + sin data, pi s / 2  dx / ds = -pi / 2 v
-  Ho et al. 2020              i = T t - 1, a table   x                               noise = eps
-  Karras et al. 2022          u = sigma / alpha      x / alpha = data + u noise      data = x0
+  who                         their time           their x                     their target
+  Lipman et al. 2022          s = 1 - t            (1 - s) noise + s data      data - noise = -flow
+  Liu et al. 2022             s = 1 - t            (1 - s) noise + s data      data - noise = -flow
+  Esser et al. 2024 (SD3)     s = t                (1 - s) data + s noise      noise - data = flow
+  Albergo & Vanden-Eijnden    s = 1 - t, `cosine`  cos noise + sin data,       dx / ds = -pi / 2 v
+                                                   both of pi s / 2
+  Ho et al. 2020              i = T t - 1, a table x                           noise = eps
+  Karras et al. 2022          u = sigma / alpha    x / alpha = data + u noise  data = x0
+
 """
 
 from collections.abc import Callable
@@ -34,12 +36,12 @@ ALPHA_MIN = 1e-3  # at pure noise an eps network says nothing about the data: do
 class Network(Protocol):
     """What a denoiser asks: (x, t, context) -> prediction, as `UNet` and `DiT` answer.
 
-    x (B, C, H, W) with noise; t in [0, 1], a number or (B,); context labels (B,), tokens (B, L, D) or None
-    -> (B, C, H, W), or with more channels behind those, which are left aside.
+    x (B, C, H, W) with noise; t in [0, 1], a number or (B,); context labels (B,), tokens (B, L, D)
+    or None -> (B, C, H, W), or with more channels behind those, which are left aside.
     """
 
     multiple: int                       # H and W must be multiples of this
-    null_context: int | None            # the label that means "no class"; None where labels mean nothing
+    null_context: int | None       # the label that means "no class"; None where labels mean nothing
 
     def __call__(self, x, t, context=None): ...
 
@@ -88,8 +90,8 @@ def logit_normal(n: int, generator=None, device=None):
 def drop_context(context, null, share: float, generator=None):
     """Replace a random share of a batch's contexts by the null, for guidance.
 
-    (Ho & Salimans 2022, algorithm 1, arXiv:2207.12598.) context is labels (B,) or tokens (B, L, D), null
-    the label or the tokens (L, D) or (1, L, D) that mean "no condition".
+    (Ho & Salimans 2022, algorithm 1, arXiv:2207.12598.) context is labels (B,) or tokens (B, L, D),
+    null the label or the tokens (L, D) or (1, L, D) that mean "no condition".
     """
     dropped = torch.rand(len(context), generator=generator, device=context.device) < share
     return torch.where(dropped.reshape(-1, *[1] * (context.ndim - 1)), null, context)
@@ -98,8 +100,8 @@ def drop_context(context, null, share: float, generator=None):
 class Denoiser(nn.Module):
     """denoiser(x, t, context) -> x0, all (B, C, H, W). `times` draws the training times.
 
-    The network is told t - t_offset: published ones were trained to call our t = 1 / 1000, the first of
-    their table's entries, 0.
+    The network is told t - t_offset: published ones were trained to call our t = 1 / 1000, the
+    first of their table's entries, 0.
     """
 
     def __init__(self, network: Network, schedule: Schedule, prediction_type: str = "eps",
@@ -109,25 +111,29 @@ class Denoiser(nn.Module):
             raise MinildmError(f"there is no prediction_type {prediction_type!r}", "Denoiser",
                                f"choose from {', '.join(PREDICTION_TYPES)}")
         self.network, self.schedule = network, schedule
+        # plain attributes, none of them a lambda, so that a denoiser can be pickled
         self.prediction_type, self.times, self.t_offset = prediction_type, times, t_offset
 
     def predict(self, x, t, context=None):
-        """The network's prediction, float32, without the variance that DiT has learned beside it."""
+        """The network's prediction, float32, without DiT's learned variance."""
         return self.network(x, t - self.t_offset, context)[:, :x.shape[1]].float()
 
     def forward(self, x, t, context=None):
         at = expand(t, x)
+        alpha, sigma = self.schedule.alpha(at), self.schedule.sigma(at)
         prediction = self.predict(x, t, context)
-        return to_x0(self.prediction_type, prediction, x, self.schedule.alpha(at), self.schedule.sigma(at))
+        return to_x0(self.prediction_type, prediction, x, alpha, sigma)
 
-    def loss(self, data, context=None, generator=None, times: Callable | None = None, drop: float = 0.0):
+    def loss(self, data, context=None, generator=None, times: Callable | None = None,
+             drop: float = 0.0):
         """E |network(x_t, t) - target|^2 over random t and noise (Ho et al. 2020, eq. 14).
 
-        dict(loss, unexplained, data_std): the loss, its share of what predicting 0 would cost, the data's
-        scale. `times` draws the times in place of the denoiser's own; `drop` is the share of labels (B,)
-        replaced by the network's null, where no one has dropped contexts before.
+        dict(loss, unexplained, data_std): the loss, its share of what predicting 0 would cost, the
+        data's scale. `times` draws the times in place of the denoiser's own; `drop` is the share of
+        labels (B,) replaced by the network's null, where no one has dropped contexts before.
         """
         n, device = len(data), data.device
+        # the order of the draws is part of a run: time, noise, then who loses the label
         t = (times or self.times)(n, generator, device)
         noise = torch.randn(data.shape, generator=generator, device=device)
         if context is not None and drop:
@@ -137,12 +143,14 @@ class Denoiser(nn.Module):
         wanted = target(self.prediction_type, data, noise, alpha, sigma)
         prediction = self.predict(add_noise(self.schedule, data, noise, t), t, context)
         loss = (prediction - wanted).square().mean()
-        return {"loss": loss, "unexplained": loss.detach() / wanted.square().mean(),
-                "data_std": data.std()}
+        # predicting 0 would cost this much
+        most = wanted.square().mean()
+        return {"loss": loss, "unexplained": loss.detach() / most, "data_std": data.std()}
 
     def null_label(self, context) -> int:
-        """The label that `drop` puts in place of others; contexts that are no labels are refused."""
+        """The label that `drop` puts in; contexts that are no labels are refused."""
         if context.is_floating_point() or self.network.null_context is None:
-            raise MinildmError("only labels can be dropped here, and this network or context has none",
-                               "Denoiser.loss", "drop contexts before, by drop_context, and pass drop=0")
+            raise MinildmError("only labels can be dropped here, and these are none",
+                               "Denoiser.loss",
+                               "drop contexts before, by drop_context, and pass drop=0")
         return self.network.null_context

@@ -1,12 +1,13 @@
 """Functions from denoiser to denoiser that steer what is drawn.
 
-Classifier-free guidance asks the network twice, with and without the condition, and goes further in the
-direction of the difference:
+Classifier-free guidance asks the network twice, with and without the condition, and goes further in
+the direction of the difference:
     x0 = x0_null + w (x0_cond - x0_null)         Ho & Salimans 2022, eq. 6, arXiv:2207.12598
-Their w is ours minus 1: here 1 is the conditional model and 0 the unconditional one, as in diffusers. The
-paper writes it for eps; at one x and t, x0 is an affine function of eps (or v, or velocity), so the rule is
-the same. A negative prompt is its context in place of the empty prompt's. The others change where the second
-answer comes from (a weaker model, a classifier), when it is asked for, or how large the change may be.
+Their w is ours minus 1: here 1 is the conditional model and 0 the unconditional one, as in
+diffusers. The paper writes it for eps; at one x and t, x0 is an affine function of eps (or v, or
+velocity), so the rule is the same. A negative prompt is its context in place of the empty prompt's.
+The others change where the second answer comes from (a weaker model, a classifier), when it is
+asked for, or how large the change may be.
 
     denoise = interval(cfg(denoiser, context, null, 4.0), cfg(denoiser, context, null), 0.1, 0.8)
 
@@ -26,25 +27,29 @@ from minildm.diffusion.schedules import Schedule, expand
 def uncond_and_cond(denoiser: Callable, x, t, context, null):
     """x0 without the condition and with it, from one batched call; a null of one row serves all."""
     t = torch.as_tensor(t)
+    # a time of all pictures serves twice as many
     twice = t if t.ndim == 0 else torch.cat([t, t])
     contexts = torch.cat([null.expand_as(context), context])
     return denoiser(torch.cat([x, x]), twice, contexts).chunk(2)
 
 
-def cfg(denoiser: Callable, context, null, guidance_scale: float = 1.0, channels: int | None = None):
+def cfg(denoiser: Callable, context, null, guidance_scale: float = 1.0,
+        channels: int | None = None):
     """Classifier-free guidance towards `context` and away from `null` (Ho & Salimans 2022, eq. 6).
 
-    Contexts are labels (B,) or tokens (B, L, D). guidance_scale 1 is the conditional model itself, 0 the
-    unconditional one. One batched call, null first. A null that is another prompt's context makes that
-    prompt negative. With `channels` only the first so many are guided, the others are the conditional
-    model's (DiT's published code guides 3 of 4).
+    Contexts are labels (B,) or tokens (B, L, D). guidance_scale 1 is the conditional model itself,
+    0 the unconditional one. One batched call, null first. A null that is another prompt's context
+    makes that prompt negative. With `channels` only the first so many are guided, the others are
+    the conditional model's (DiT's published code guides 3 of 4).
     """
     def denoise(x, t):
         if guidance_scale == 1:
             return denoiser(x, t, context)
         x0_null, x0_cond = uncond_and_cond(denoiser, x, t, context, null)
         x0 = x0_null + guidance_scale * (x0_cond - x0_null)
-        return x0 if channels is None else torch.cat([x0[:, :channels], x0_cond[:, channels:]], dim=1)
+        if channels is None:
+            return x0
+        return torch.cat([x0[:, :channels], x0_cond[:, channels:]], dim=1)
 
     return denoise
 
@@ -52,8 +57,8 @@ def cfg(denoiser: Callable, context, null, guidance_scale: float = 1.0, channels
 def rescaled(plain, guided, phi: float):
     """Bring each guided picture's spread a share phi of the way to the plain one's.
 
-    (Lin et al. 2023, eq. 15-16, arXiv:2305.08891; there for the network's output, here for x0.) Guidance
-    enlarges every difference, and contrast is one.
+    (Lin et al. 2023, eq. 15-16, arXiv:2305.08891; there for the network's output, here for x0.)
+    Guidance enlarges every difference, and contrast is one.
     """
     each = tuple(range(1, guided.ndim))
     ratio = plain.std(each, keepdim=True) / guided.std(each, keepdim=True)
@@ -61,7 +66,7 @@ def rescaled(plain, guided, phi: float):
 
 
 def cfg_rescaled(denoiser: Callable, context, null, guidance_scale: float = 1.0, phi: float = 0.7):
-    """`cfg`, `rescaled` to the conditional model's answer. phi 0 is `cfg`, 1 the whole correction."""
+    """`cfg`, `rescaled` to the conditional model's answer by a share phi; phi 0 is `cfg`."""
     def denoise(x, t):
         x0_null, x0_cond = uncond_and_cond(denoiser, x, t, context, null)
         return rescaled(x0_cond, x0_null + guidance_scale * (x0_cond - x0_null), phi)
@@ -70,7 +75,7 @@ def cfg_rescaled(denoiser: Callable, context, null, guidance_scale: float = 1.0,
 
 
 def interval(guided: Callable, plain: Callable, low: float, high: float):
-    """Answer as `guided` at low < t <= high, as `plain` at all other times, where guidance costs nothing.
+    """Answer as `guided` at low < t <= high, as `plain` at all other times, at no cost there.
 
     (Kynkaanniemi et al. 2024, eq. 5, arXiv:2404.07724, there between two noise levels.)
     """
@@ -90,12 +95,13 @@ def autoguidance(denoise: Callable, guide: Callable, guidance_scale: float = 1.0
                  channels: int | None = None):
     """Guidance away from a weaker model's answer: D_0 + w (D_1 - D_0).
 
-    (Karras et al. 2024, eq. 3, arXiv:2406.02507.) Both models are denoise(x, t), the condition already
-    given, in the same space. Scale 1 is the strong model itself. With phi the first `channels`, or all, are
-    `rescaled` to the strong model's answer.
+    (Karras et al. 2024, eq. 3, arXiv:2406.02507.) Both models are denoise(x, t), the condition
+    already given, in the same space. Scale 1 is the strong model itself. With phi the first
+    `channels`, or all, are `rescaled` to the strong model's answer.
     """
     def guided(x, t):
         x0 = denoise(x, t)
+        # off: the guide is not even asked
         if guidance_scale == 1:
             return x0
         x0_guide = guide(x, t)
@@ -110,22 +116,24 @@ def autoguidance(denoise: Callable, guide: Callable, guidance_scale: float = 1.0
 
 def classifier_guidance(denoise: Callable, log_prob: Callable, schedule: Schedule,
                         guidance_scale: float = 1.0):
-    """Go uphill on log p(y | x_t): eps - w sigma gradient, which is x0 + w sigma^2 / alpha gradient.
+    """Go uphill on log p(y | x_t): eps - w sigma gradient, or x0 + w sigma^2 / alpha gradient.
 
-    (Dhariwal & Nichol 2021, algorithm 2, arXiv:2105.05233.) log_prob(x, t) -> (B,) is that of a classifier
-    trained on noisy x, as `NoisyClassifier.log_prob`. Scale 0 is `denoise` itself, 1 Bayes' rule for an
-    unconditional model. At alpha 0 nothing is known of the class yet: no step. The gradient is taken even
-    where the sampler runs without.
+    (Dhariwal & Nichol 2021, algorithm 2, arXiv:2105.05233.) log_prob(x, t) -> (B,) is that of a
+    classifier trained on noisy x, as `NoisyClassifier.log_prob`. Scale 0 is `denoise` itself, 1
+    Bayes' rule for an unconditional model. At alpha 0 nothing is known of the class yet: no step.
+    The gradient is taken even where the sampler runs without.
     """
     def guided(x, t):
         x0 = denoise(x, t)
         if guidance_scale == 0:
             return x0
+        # a slope of the classifier's alone: the sampler's graph, if it keeps one, has no part in it
         with torch.enable_grad():
             noisy = x.detach().requires_grad_()
             gradient, = torch.autograd.grad(log_prob(noisy, t).sum(), noisy)
         at = expand(t, x)
         alpha, sigma = schedule.alpha(at), schedule.sigma(at)
+        # at pure noise nothing is known of the class yet, and alpha would divide by 0
         step = torch.where(alpha > 1e-6, sigma**2 / alpha.clamp(min=1e-6), 0)
         return x0 + guidance_scale * step * gradient
 
@@ -136,7 +144,7 @@ def classifier_guidance(denoise: Callable, log_prob: Callable, schedule: Schedul
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """A denoiser(x, t, context) with what is wanted and what stands for nothing, or for a negative prompt.
+    """A denoiser(x, t, context), the context that is wanted, and the null or a negative prompt's.
 
     Called as denoise(x, t) it is the conditional model. context and null are labels (B,) or tokens
     (B, L, D); a null of one row serves all.
@@ -153,6 +161,10 @@ class Condition:
         """The model's answer to the null."""
         return self.denoiser(x, t, self.null.expand_as(self.context))
 
+    def both(self, x, t):
+        """The model's answers to the null and to the context."""
+        return uncond_and_cond(self.denoiser, x, t, self.context, self.null)
+
 
 @dataclass(frozen=True)
 class Cfg:
@@ -166,8 +178,9 @@ class Cfg:
         def guided(x, t):
             if self.scale == 1:
                 return denoise(x, t)
-            if denoise is condition:        # nothing has guided yet: one batched call answers both
-                x0_null, x0 = uncond_and_cond(condition.denoiser, x, t, condition.context, condition.null)
+            # where nothing has guided yet, one batched call answers both
+            if denoise is condition:
+                x0_null, x0 = condition.both(x, t)
             else:
                 x0_null, x0 = condition.without(x, t), denoise(x, t)
             x0_guided = x0_null + self.scale * (x0 - x0_null)
@@ -184,7 +197,7 @@ class Cfg:
 
 @dataclass(frozen=True)
 class Autoguidance:
-    """`autoguidance` by a weaker guide(x, t, context) as a value: (denoise, condition) -> denoise."""
+    """`autoguidance` by guide(x, t, context), as a value: (denoise, condition) -> denoise."""
 
     guide: Callable
     scale: float
@@ -203,7 +216,7 @@ class Autoguidance:
 
 @dataclass(frozen=True)
 class Interval:
-    """Another guidance, or a tuple of them, at low < t <= high alone: (denoise, condition) -> denoise."""
+    """Other guidance, at low < t <= high alone, as a value: (denoise, condition) -> denoise."""
 
     guidance: Callable | tuple
     low: float
@@ -236,7 +249,7 @@ def fold(denoise: Callable, condition: Condition, guidance) -> Callable:
 
 
 def guided(denoiser: Callable, context, null, guidance=None) -> Callable:
-    """denoise(x, t) of the conditional model, guided by a value or a tuple of them, the first innermost.
+    """The conditional model as denoise(x, t), guided by a value or by a tuple, the first innermost.
 
     None and () are the conditional model itself.
     """

@@ -1,7 +1,8 @@
-"""A classifier that is trained on noisy latents, so that its gradient can guide (`classifier_guidance`).
+"""A classifier of noisy latents, whose gradient guides (`classifier_guidance`).
 
 It says which class a latent comes from at any time t: a small form of the classifier of Dhariwal &
-Nichol 2021 (4.1, arXiv:2105.05233). One trained on clean latents would be sure, and wrong, about noise.
+Nichol 2021 (4.1, arXiv:2105.05233). One trained on clean latents would be sure, and wrong, about
+noise.
 """
 
 import torch
@@ -30,13 +31,14 @@ class NoisyClassifier(nn.Module):
     def forward(self, x, t):
         emb = F.silu(self.time_embedding(torch.as_tensor(t, device=x.device)))
         h = self.conv_in(x)
+        # each further block sees half the sides
         h = self.blocks[0](h, emb)
         for block in self.blocks[1:]:
             h = block(self.pool(h), emb)
         return self.head(F.silu(h).mean((2, 3)))
 
     def loss(self, latents, labels, schedule: Schedule, generator=None):
-        """Cross-entropy on latents (B, C, H, W) with noise of a random time: dict(loss, accuracy)."""
+        """Cross-entropy on latents (B, C, H, W) at random times: dict(loss, accuracy)."""
         n, device = len(latents), latents.device
         t = torch.rand(n, generator=generator, device=device)
         noise = torch.randn(latents.shape, generator=generator, device=device)
@@ -51,7 +53,7 @@ class NoisyClassifier(nn.Module):
         """
         classes = self.head.out_features
         if labels.is_floating_point() or labels.min() < 0 or labels.max() >= classes:
-            raise MinildmError(f"labels are {labels.dtype} from {labels.min()} up to {labels.max()}",
+            raise MinildmError(f"labels are {labels.dtype}, {labels.min()} up to {labels.max()}",
                                "NoisyClassifier.log_prob",
                                f"pass whole numbers from 0 to {classes - 1}, one a picture")
 

@@ -1,8 +1,9 @@
 """How much signal and how much noise there is at time t:  x_t = alpha(t) data + sigma(t) noise.
 
-t runs from 0 (data) to 1 (noise). A schedule is the pair (alpha, sigma), and diffusion and flow matching
-differ only in it: on the circle alpha^2 + sigma^2 = 1, or on the straight line (1 - t, t).
-DDPM's tables of 1000 betas become such a pair exactly: t = i / 1000 is the paper's step i, and alpha(0) = 1.
+t runs from 0 (data) to 1 (noise). A schedule is the pair (alpha, sigma), and diffusion and flow
+matching differ only in it: on the circle alpha^2 + sigma^2 = 1, or on the straight line (1 - t, t).
+DDPM's tables of 1000 betas become such a pair exactly: t = i / 1000 is the paper's step i, and
+alpha(0) = 1.
 """
 
 import math
@@ -18,8 +19,9 @@ from minildm import MinildmError
 class Schedule(NamedTuple):
     """The pair alpha(t), sigma(t): functions of times in [0, 1] whose values multiply x.
 
-    t is a tensor of any shape, and the values have that shape. Only a schedule that `shift_channels` made
-    answers otherwise; its `base` is the schedule of all channels, which answers in t's shape.
+    t is a tensor of any shape, and the values have that shape. Only a schedule that
+    `shift_channels` made answers otherwise; its `base` is the schedule of all channels, which
+    answers in t's shape.
     """
 
     alpha: Callable
@@ -56,8 +58,8 @@ class BetaTable:
 def from_betas(betas) -> Schedule:
     """The schedule of a table of betas, alpha_bar_i = prod_{j <= i} (1 - beta_j).
 
-    (Ho et al. 2020, eq. 4, arXiv:2006.11239.) betas (T,): exact at t = i / T, i = 0..T; between those,
-    log alpha_bar is interpolated linearly.
+    (Ho et al. 2020, eq. 4, arXiv:2006.11239.) betas (T,): exact at t = i / T, i = 0..T; between
+    those, log alpha_bar is interpolated linearly.
     """
     log_bar = torch.log1p(-betas.double()).cumsum(0)
     table = BetaTable(torch.cat([torch.zeros(1, dtype=torch.float64), log_bar]))
@@ -106,8 +108,8 @@ class ChannelSchedule:
         """(alpha, sigma), each (C, 1, 1) for a number t and (B, C, 1, 1) for t (B, 1, 1, 1)."""
         if 0 < t.ndim < 4:
             raise MinildmError(f"channels have times of their own, and t is {tuple(t.shape)}",
-                               "shift_channels", "pass a number or expand(t, x), (B, 1, 1, 1); for the "
-                               "curve of unshifted channels ask schedule.base")
+                               "shift_channels", "pass a number or expand(t, x), (B, 1, 1, 1); for "
+                               "the curve of unshifted channels ask schedule.base")
         ratio = self.ratio.to(t, non_blocking=True)[:, None, None]
         if self.base == flow:
             own_t = shift(t, 1 / ratio)               # stays on the line alpha + sigma = 1
@@ -128,45 +130,48 @@ class ChannelSchedule:
 
 
 def shift_channels(schedule: Schedule, ratio) -> ChannelSchedule:
-    """Give each channel of x (B, C, H, W) a sigma / alpha that is `ratio` times smaller, ratio (C,).
+    """Make sigma / alpha `ratio` times smaller, channel by channel of x (B, C, H, W), ratio (C,).
 
-    Channels with a larger ratio are seen through less noise, and the others can be drawn to match them
-    (Pan et al. 2025, arXiv:2512.04926). On `flow` this is Esser et al.'s shift of time (2024, eq. 23,
-    arXiv:2403.03206); elsewhere alpha^2 + sigma^2 stays what it is. The schedule's t is a number or
-    (B, 1, 1, 1), as `expand` makes it; its values broadcast against x. Grids of times are those of `base`.
+    Channels with a larger ratio are seen through less noise, and the others can be drawn to match
+    them (Pan et al. 2025, arXiv:2512.04926). On `flow` this is Esser et al.'s shift of time
+    (2024, eq. 23, arXiv:2403.03206); elsewhere alpha^2 + sigma^2 stays what it is. The schedule's t
+    is a number or (B, 1, 1, 1), as `expand` makes it; its values broadcast against x. Grids of
+    times are those of `base`.
     """
     return ChannelSchedule(schedule, torch.as_tensor(ratio))
 
 
 def expand(t, x):
     """t, a number or (B,), shaped to multiply x (B, ...): (B, 1, 1, 1) for images."""
+    # float32 even beside latents in bf16, which could not tell one of 1000 steps from the next
     t = torch.as_tensor(t, dtype=torch.float32, device=x.device)
     return t if t.ndim == 0 else t.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def add_noise(schedule: Schedule, data, noise, t):
-    """x_t = alpha(t) data + sigma(t) noise, any t in one jump (Ho et al. 2020, eq. 4); t a number or (B,)."""
+    """x_t = alpha(t) data + sigma(t) noise, for any t, a number or (B,) (Ho et al., eq. 4)."""
     t = expand(t, data)
     return schedule.alpha(t) * data + schedule.sigma(t) * noise
 
 
 def log_snr(schedule: Schedule, t):
-    """Log signal-to-noise ratio log(alpha^2 / sigma^2) (Kingma et al. 2021, eq. 2): infinite at t = 0."""
+    """Log signal-to-noise ratio log(alpha^2 / sigma^2), infinite at 0 (Kingma et al., eq. 2)."""
     return ((schedule.alpha(t) / schedule.sigma(t)) ** 2).log()
 
 
 def time_grid(n: int, start: float = 1.0, end: float = 0.0):
     """n steps: n + 1 equally spaced times from `start` (noise) down to `end` (data), (n + 1,)."""
     if n < 1:
-        raise MinildmError(f"{n} steps are not enough to get anywhere", "time_grid", "take at least 1")
+        raise MinildmError(f"{n} steps get nowhere", "time_grid", "take at least 1")
     return torch.linspace(start, end, n + 1)
 
 
 def leading_grid(n: int, offset: int = 0, end: float = 0.0, steps: int = 1000):
-    """diffusers' "leading" times on a table of `steps` betas, whose entry i is our t = (i + 1) / steps.
+    """diffusers' "leading" times on a table of `steps` betas: entry i is our t = (i + 1) / steps.
 
-    Every (steps // n)th entry, `offset` further on: for Stable Diffusion 1.5, offset 1, 50 steps are entries
-    981, 961, ..., 21, 1. Its last step ends at entry 0, `end` 0.001; (n + 1,) times.
+    Every (steps // n)th entry, `offset` further on: for Stable Diffusion 1.5, offset 1, 50 steps
+    are entries 981, 961, ..., 21, 1. Its last step ends at entry 0, `end` 0.001; (n + 1,) times.
+
     """
     if not 1 <= n <= steps:
         raise MinildmError(f"{n} steps on a table of {steps}", "leading_grid", f"take 1 to {steps}")
@@ -175,39 +180,49 @@ def leading_grid(n: int, offset: int = 0, end: float = 0.0, steps: int = 1000):
 
 
 def rounded_grid(n: int, steps: int = 1000):
-    """diffusers' "linspace" times on such a table: 20 steps are entries 999, 949, ..., 50; then the data."""
+    """diffusers' "linspace" times on such a table: 20 steps are entries 999, 949, ..., 50."""
+    # float64, in which diffusers rounds them
     entries = (torch.arange(n, 0, -1, dtype=torch.float64) * ((steps - 1) / n)).round()
     return torch.cat([(entries + 1) / steps, torch.zeros(1)]).float()
 
 
 def log_snr_grid(schedule: Schedule, n: int, low: float = 0.002, high: float = 80.0):
-    """`ratio_grid` with steps equal in log(sigma / alpha) (Lu et al. 2022, 3.4, arXiv:2206.00927)."""
+    """`ratio_grid` with equal steps of log(sigma / alpha) (Lu et al., 3.4, arXiv:2206.00927)."""
     return ratio_grid(schedule, n, low, high, torch.log, torch.exp)
 
 
-def karras_grid(schedule: Schedule, n: int, low: float = 0.002, high: float = 80.0, rho: float = 7.0):
+def karras_grid(schedule: Schedule, n: int, low: float = 0.002, high: float = 80.0,
+                rho: float = 7.0):
     """`ratio_grid` with steps equal in (sigma / alpha)^(1 / rho) (Karras et al. 2022, eq. 5)."""
-    return ratio_grid(schedule, n, low, high, lambda ratio: ratio ** (1 / rho), lambda root: root**rho)
+    def root(ratio):
+        return ratio ** (1 / rho)
+
+    return ratio_grid(schedule, n, low, high, root, lambda x: x**rho)
 
 
-def ratio_grid(schedule: Schedule, n: int, low: float, high: float, warp: Callable, unwarp: Callable):
+def ratio_grid(schedule: Schedule, n: int, low: float, high: float, warp: Callable,
+               unwarp: Callable):
     """n steps, from noise to where sigma / alpha is `low`, then to the data: (n + 1,), from 1 to 0.
 
-    The ratio falls from `high`, or from that at t = 1 if it is less, equally spaced as `warp` sees it.
+    The ratio falls from `high`, or from that at t = 1 if it is less, equally spaced as `warp` sees
+    it.
     """
     schedule = schedule.base        # one grid for all channels: that of those which are not shifted
-    ts, noisiest = time_grid(n), torch.ones((), dtype=torch.float64)
+    ts = time_grid(n)
+    noisiest = torch.ones((), dtype=torch.float64)
+    # cosine and flow reach infinity at t = 1
     high = (schedule.sigma(noisiest) / schedule.alpha(noisiest)).clamp(max=high)
-    u = torch.arange(n, dtype=torch.float64) / max(n - 1, 1)                # (n,), the first is t = 1
+    u = torch.arange(n, dtype=torch.float64) / max(n - 1, 1)              # (n,), the first is t = 1
     ratios = unwarp((1 - u) * warp(high) + u * warp(torch.full_like(high, low)))
     ts[1:-1] = at_ratio(schedule, ratios[1:])
     return ts
 
 
 def at_ratio(schedule: Schedule, ratio):
-    """The times at which sigma / alpha is ratio (n,), which rises with t on any schedule: by bisection."""
+    """The times at which sigma / alpha, which rises with t, is ratio (n,): by bisection."""
     schedule = schedule.base
     early, late = torch.zeros_like(ratio), torch.ones_like(ratio)
+    # 50 halvings of [0, 1] are float64's own resolution
     for _ in range(50):
         t = (early + late) / 2
         past = schedule.sigma(t) > ratio * schedule.alpha(t)
@@ -216,7 +231,7 @@ def at_ratio(schedule: Schedule, ratio):
 
 
 def shift(ts, by: float = 3.0):
-    """Times moved towards the noise, for larger pictures (Esser et al. 2024, eq. 23); by 1 leaves them.
+    """Move times towards the noise, for larger pictures (Esser et al. 2024, eq. 23); 1 leaves them.
 
     On the flow schedule every sigma / alpha becomes `by` times what it was.
     """

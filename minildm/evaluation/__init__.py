@@ -1,1 +1,1 @@
-"""How good are the samples? Distances of sets, the classifier that sees, scores beside their floors."""
+"""How good are the samples? Distances of sets, a classifier's features, scores with floors."""

@@ -4,7 +4,8 @@ Two networks share one way from pictures to classes: stages that each halve the 
 positions, a hidden layer (the features), a linear head.
   Classifier         strided convolutions and GroupNorm, for digits and other drawings
   PhotoClassifier    a whitened stem, max-pooling, BatchNorm and residuals, for photographs
-`build_classifier` chooses between them; `save_classifier` and `load_classifier` keep them in the zoo.
+`build_classifier` chooses between them; `save_classifier` and `load_classifier` keep them in the
+zoo.
 """
 
 import math
@@ -55,7 +56,7 @@ class ClassifierConfig:
 
 
 class Classifier(nn.Module):
-    """Stages of two convolutions, each halving the sides, then a mean: (B, C, H, W) -> (B, classes)."""
+    """Stages that each halve the sides, a mean, a head: (B, C, H, W) -> logits (B, classes)."""
 
     def __init__(self, config: ClassifierConfig):
         super().__init__()
@@ -101,7 +102,7 @@ class Classifier(nn.Module):
         return maps
 
     def features(self, images):
-        """The last hidden layer's activations for float images: (B, C, H, W) -> (B, feature_dim)."""
+        """The last hidden layer of float images: (B, C, H, W) -> (B, feature_dim)."""
         return self.embed(self.feature_maps(images)[-1].mean(dim=(2, 3)))
 
     def forward(self, images):
@@ -109,7 +110,7 @@ class Classifier(nn.Module):
 
     def loss(self, images, labels, generator=None):
         """Cross-entropy on augmented images: dict(loss, accuracy)."""
-        # no smoothed labels: they would blind the features to blur and to samples that are all alike
+        # no smoothed labels: they would blind the features to blur and to samples all alike
         logits = self(augment(images, self.config, generator)).float()
         return {"loss": F.cross_entropy(logits, labels),
                 "accuracy": (logits.argmax(1) == labels).float().mean()}
@@ -137,7 +138,7 @@ class PhotoClassifier(Classifier):
         return nn.Sequential(conv, nn.SiLU())
 
     def make_stage(self, a: int, b: int) -> nn.Sequential:
-        """Convolution, maxima of 2 x 2, then a residual convolution: (B, a, H, W) -> (B, b, H / 2, W / 2)."""
+        """Convolution, max-pooling, a residual convolution: (B, a, H, W) -> (B, b, H/2, W/2)."""
         return nn.Sequential(
             nn.Conv2d(a, b, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(b), nn.SiLU(),
             Residual(nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.SiLU()))
@@ -179,13 +180,16 @@ def augment(images, config: ClassifierConfig, generator=None):
     spread = torch.rand(5, batch, generator=generator, device=device) * 2 - 1          # U(-1, 1)
     angle = spread[0] * math.radians(config.rotation)
     zoom = 1 + spread[1] * config.zoom
+    # five numbers an image are drawn whether they are used or not, so that one dial moves no other
     flip = spread[2].sign() if config.mirror else torch.ones_like(zoom)
     dx = (spread[3] * (config.shift + 0.5)).round() * 2 / width
     dy = (spread[4] * (config.shift + 0.5)).round() * 2 / height
-    # maps output to input coordinates, which run from -1 to 1 across the image: (B, 2, 3)
-    theta = torch.stack([flip * zoom * angle.cos(), -zoom * angle.sin(), dx,
-                         flip * zoom * angle.sin(), zoom * angle.cos(), dy], dim=1).view(batch, 2, 3)
-    grid = F.affine_grid(theta.to(images.dtype), images.shape, align_corners=False)    # (B, H, W, 2)
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    # maps output to input coordinates, which run from -1 to 1 across the image
+    rows = torch.stack([flip * cos, -sin, dx, flip * sin, cos, dy], dim=1)
+    theta = rows.view(batch, 2, 3)
+    # what lies outside continues the border: black stays black, and photographs get no frame
+    grid = F.affine_grid(theta.to(images.dtype), images.shape, align_corners=False)   # (B, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
@@ -202,17 +206,19 @@ def in_batches(function: Callable, images):
 def pca_features(classifier: Classifier, images, channels: int, side: int):
     """The last feature map of uint8 images (N, C, H, W) as principal components beside latents.
 
-    -> (N, channels, side, side), each number of unit variance. A denoiser that must draw what a picture
-    shows, and not its latent alone, learns sooner to draw it (Kouzelis et al. 2025, arXiv:2504.16064). Where
-    a position of the map covers r x r of the latent's it has r^2 components a channel; where the sides don't
-    divide, or the map has fewer numbers than that, the map is interpolated to the latent's side.
+    -> (N, channels, side, side), each number of unit variance. A denoiser that must draw what a
+    picture shows, and not its latent alone, learns sooner to draw it (Kouzelis et al. 2025,
+    arXiv:2504.16064). Where a position of the map covers r x r of the latent's it has r^2
+    components a channel; where the sides don't divide, or the map has fewer numbers than that, the
+    map is interpolated to the latent's side.
     """
-    sample = images[::max(1, len(images) // PCA_SAMPLE)]                # a set may be sorted by class
+    sample = images[::max(1, len(images) // PCA_SAMPLE)]              # a set may be sorted by class
     width, height = classifier.feature_maps(to_unit(images[:1], "pca_features"))[-1].shape[1:3]
     r = side // height
     divides = side % height == 0 and channels * r**2 <= width
     if channels > width:
-        raise MinildmError(f"{channels} channels of a map with {width}", "pca_features", "take fewer")
+        raise MinildmError(f"{channels} channels of a map with {width}", "pca_features",
+                           "take fewer")
     if not divides:
         r = 1
 
@@ -240,11 +246,13 @@ def pca_features(classifier: Classifier, images, channels: int, side: int):
 def save_classifier(folder, classifier: Classifier, measured: dict):
     """Save a classifier as fp16, with its config and what it measured."""
     tensors = {name: t.half() for name, t in classifier.state_dict().items()}
-    checkpoint.save(folder, tensors, {"classifier": asdict(classifier.config), "measured": measured})
+    meta = {"classifier": asdict(classifier.config), "measured": measured}
+    checkpoint.save(folder, tensors, meta)
 
 
 def load_classifier(name: str = "mnist") -> Classifier | None:
     """The zoo's classifier of a data set; None where the zoo has none."""
+    # nothing is said where none is: the caller trains one
     folder = ZOO / f"{name}-classifier"
     if not folder.is_dir():
         return None

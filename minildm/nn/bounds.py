@@ -1,7 +1,7 @@
 """What the numbers of a configuration may be. Each config checks itself with these when it is made.
 
-A configuration can come from a file that someone else wrote. What no network has (no heads at all, ten
-million layers) is refused by name here, before a module is built and the memory is gone.
+A configuration can come from a file that someone else wrote. What no network has (no heads at all,
+ten million layers) is refused by name here, before a module is built and the memory is gone.
 """
 
 import math
@@ -45,7 +45,8 @@ def check_ints(where: str, most: int, highest: int, **tuples) -> None:
     """Refuse each named tuple that is not one to `most` ints from 1 to `highest`."""
     for name, values in tuples.items():
         if not isinstance(values, tuple | list) or not 1 <= len(values) <= most:
-            raise MinildmError(f"{name} is {shown(values)}", where, f"take a tuple of 1 to {most} numbers")
+            raise MinildmError(f"{name} is {shown(values)}", where,
+                               f"take a tuple of 1 to {most} numbers")
         for i, value in enumerate(values):
             check_int(where, 1, highest, **{f"{name}[{i}]": value})
 
@@ -54,9 +55,11 @@ def check_divides(where: str, divisor: int, what: str, *widths: int) -> None:
     """Refuse widths that cannot be cut into `divisor` equal parts, heads or groups."""
     for width in widths:
         if width % divisor:
-            raise MinildmError(f"width {width} is no multiple of {divisor} {what}", where, "change one")
+            raise MinildmError(f"width {width} is no multiple of {divisor} {what}", where,
+                               "change one")
 
 
+# A message may quote what a hostile file holds, but not all of it.
 def shown(value) -> str:
     """A value as text, short even where a file holds something huge."""
     text = repr(value)

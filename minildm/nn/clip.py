@@ -1,12 +1,14 @@
 """CLIP: one transformer encodes texts, another encodes pictures, and both point into one space.
 
-A picture and its text should have similar vectors, and no other pair of a batch: with unit vectors i, t,
+A picture and its text should have similar vectors, and no other pair of a batch: with unit vectors
+i, t,
 
     logits = exp(scale) i t^T;   loss = (cross-entropy of its rows + of its columns) / 2
 
-(Radford et al. 2021, figure 3, arXiv:2103.00020). The states of the text tower's tokens are also the context
-that a U-Net's cross-attention reads. `CLIPConfig()` is ViT-L/14: 427,616,513 parameters, of which Stable
-Diffusion 1.5's text encoder, `TextConfig()`, has 123,060,480. Ours differ in numbers only.
+(Radford et al. 2021, figure 3, arXiv:2103.00020). The states of the text tower's tokens are also
+the context that a U-Net's cross-attention reads. `CLIPConfig()` is ViT-L/14: 427,616,513
+parameters, of which Stable Diffusion 1.5's text encoder, `TextConfig()`, has 123,060,480. Ours
+differ in numbers only.
 """
 
 import math
@@ -27,7 +29,7 @@ class TextConfig:
     """The numbers that define a `TextTransformer`."""
 
     vocab_size: int = 49408     # the end token's id must be the largest: see `TextTransformer`
-    length: int = 77            # tokens of a text, start and end among them; shorter rows are welcome
+    length: int = 77          # tokens of a text, start and end among them; shorter rows are welcome
     dim: int = 768              # width of a token, the U-Net's context_dim
     depth: int = 12             # blocks
     heads: int = 12
@@ -51,7 +53,8 @@ class VisionConfig:
     dim: int = 1024
     depth: int = 24
     heads: int = 16
-    stem: tuple[int, ...] = ()  # channels of convolutions that halve the sides, in place of the patch's own
+    # channels of convolutions that each halve the sides, in place of one linear map a patch
+    stem: tuple[int, ...] = ()
 
     def __post_init__(self):
         at = "VisionConfig"
@@ -60,7 +63,7 @@ class VisionConfig:
         bounds.check_int(at, 1, bounds.SIDE, image_size=self.image_size, patch=self.patch)
         bounds.check_int(at, 1, bounds.DEPTH, depth=self.depth)
         bounds.check_divides(at, self.heads, "heads", self.dim)
-        if self.stem:
+        if self.stem not in ((), []):
             bounds.check_ints(at, bounds.LEVELS, bounds.WIDTH, stem=self.stem)
         if self.image_size % self.patch:
             raise MinildmError(f"side {self.image_size} is no multiple of patch {self.patch}", at,
@@ -79,14 +82,19 @@ class CLIPConfig:
     projection: int = 768       # dimensions of the common space
 
     def __post_init__(self):
-        bounds.check_int("CLIPConfig", 1, bounds.WIDTH, projection=self.projection)
+        at = "CLIPConfig"
+        bounds.check_int(at, 1, bounds.WIDTH, projection=self.projection)
+        for tower, kind in (self.text, TextConfig), (self.vision, VisionConfig):
+            if not isinstance(tower, kind):
+                raise MinildmError(f"a tower is {bounds.shown(tower)}", at,
+                                   f"pass a {kind.__name__}")
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention, as far as the mask allows, then a feed-forward network; a LayerNorm before each.
+    """Self-attention under a mask, then a feed-forward network; a LayerNorm before each.
 
-    transformers' names: norm1 layer_norm1, attn1 self_attn, norm2 layer_norm2, ff.net.0.proj mlp.fc1,
-    ff.net.2 mlp.fc2.
+    transformers' names: norm1 layer_norm1, attn1 self_attn, norm2 layer_norm2, ff.net.0.proj
+    mlp.fc1, ff.net.2 mlp.fc2.
     """
 
     def __init__(self, dim: int, heads: int):
@@ -102,9 +110,10 @@ class EncoderBlock(nn.Module):
 class TextTransformer(nn.Module):
     """Token ids (B, L) -> the tokens' states (B, L, D) and the text's, pooled (B, D).
 
-    The mask is causal, so a token's state depends on the tokens before it alone; pooled is the state of the
-    first end token, which depends on all. The end token is found as the largest id. States have been through
-    the last norm, as Stable Diffusion wants them. Padding is not masked: its states carry the text, too.
+    The mask is causal, so a token's state depends on the tokens before it alone; pooled is the
+    state of the first end token, which depends on all. The end token is found as the largest id.
+    States have been through the last norm, as Stable Diffusion wants them. Padding is not masked:
+    its states carry the text, too.
     """
 
     def __init__(self, config: TextConfig):
@@ -119,18 +128,19 @@ class TextTransformer(nn.Module):
     def forward(self, ids):
         length = ids.shape[1]
         if length > self.config.length:
-            raise MinildmError(f"{length} tokens, the tower reads {self.config.length}", "TextTransformer",
-                               f"tokenizer(texts, {self.config.length})")
+            raise MinildmError(f"{length} tokens, the tower reads {self.config.length}",
+                               "TextTransformer", f"tokenizer(texts, {self.config.length})")
         if ids.numel() and ids.max() >= self.config.vocab_size:
-            raise MinildmError(f"token {ids.max().item()} of {self.config.vocab_size}", "TextTransformer",
-                               "use the tokenizer that it was trained with")
+            raise MinildmError(f"token {ids.max().item()} of {self.config.vocab_size}",
+                               "TextTransformer", "use the tokenizer that it was trained with")
         positions = self.position_embedding.weight[:length]                # (L, D)
         x = self.token_embedding(ids) + positions      # (B, L, D)
         mask = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device)
-        mask = mask.triu(1)                                                # no token sees a later one
+        mask = mask.triu(1)                                              # no token sees a later one
         for block in self.blocks:
             x = block(x, mask)
         x = self.final_norm(x)
+        # argmax finds the first of equal ids: padding is made of end tokens, too
         rows = torch.arange(len(ids), device=ids.device)
         return x, x[rows, ids.argmax(1)]
 
@@ -138,16 +148,18 @@ class TextTransformer(nn.Module):
 class VisionTransformer(nn.Module):
     """Pictures (B, C, S, S) -> the tokens' states (B, 1 + n, D) and the picture's, pooled (B, D).
 
-    The tokens are the n patches, and before them a class token, whose state is the picture's (Dosovitskiy et
-    al. 2021, eq. 1-4, arXiv:2010.11929). CLIP adds a norm before the first block: pre_norm is transformers'
-    pre_layrnorm, and post_norm, for the class token alone, its post_layernorm. A patch goes through one
-    linear map; on few pictures a stem of convolutions learns more (Xiao et al. 2021, arXiv:2106.14881).
+    The tokens are the n patches, and before them a class token, whose state is the picture's
+    (Dosovitskiy et al. 2021, eq. 1-4, arXiv:2010.11929). CLIP adds a norm before the first block:
+    pre_norm is transformers' pre_layrnorm, and post_norm, for the class token alone, its
+    post_layernorm. A patch goes through one linear map; on few pictures a stem of convolutions
+    learns more (Xiao et al. 2021, arXiv:2106.14881).
     """
 
     def __init__(self, config: VisionConfig):
         super().__init__()
         self.config = c = config
         self.class_embedding = nn.Parameter(torch.empty(c.dim))
+        # and one position more, the class token's
         patches = (c.image_size // c.patch) ** 2
         self.patch_embedding = nn.Conv2d(c.in_channels, c.dim, c.patch, stride=c.patch, bias=False)
         if c.stem:
@@ -163,7 +175,8 @@ class VisionTransformer(nn.Module):
         c = self.config
         if images.shape[1:] != (c.in_channels, c.image_size, c.image_size):
             raise MinildmError(f"pictures are {tuple(images.shape[1:])}", "VisionTransformer",
-                               f"pass ({c.in_channels}, {c.image_size}, {c.image_size}): see data.pad_to")
+                               f"pass ({c.in_channels}, {c.image_size}, {c.image_size}): "
+                               "see data.pad_to")
         patches = self.patch_embedding(images).flatten(2).transpose(1, 2)  # (B, n, D)
         class_token = self.class_embedding.expand(len(images), 1, -1)      # (B, 1, D)
         x = torch.cat([class_token, patches], dim=1)                       # (B, 1 + n, D)
@@ -174,7 +187,7 @@ class VisionTransformer(nn.Module):
 
 
 def convolutional_stem(channels: list[int], dim: int) -> nn.Sequential:
-    """Convolutions of stride 2, then a linear map: (B, channels[0], S, S) -> (B, dim, S / 2^n, S / 2^n)."""
+    """n convolutions of stride 2 and a linear map: (B, C, S, S) -> (B, dim, S / 2^n, S / 2^n)."""
     layers = []
     for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
@@ -182,7 +195,7 @@ def convolutional_stem(channels: list[int], dim: int) -> nn.Sequential:
 
 
 def init_weights(tower):
-    """As in CLIP's code: embeddings 0.02, the last layer of a residual step smaller with depth, no biases."""
+    """As in CLIP's code: the layer that ends a residual step starts smaller in deeper towers."""
     width, depth = tower.config.dim, tower.config.depth
     for name, p in tower.named_parameters():
         if name.endswith("embedding.weight"):
@@ -217,10 +230,12 @@ class CLIP(nn.Module):
     @property
     def scale(self):
         """The learned inverse temperature that multiplies similarities, at most 100 (CLIP, 2.5)."""
+        # beyond 100 the training of CLIP became unstable
         return self.logit_scale.clamp(max=math.log(100)).exp()
 
     def encode_text(self, ids):
         """Ids (B, L) -> unit vectors (B, projection)."""
+        # float32: in bf16 the lengths would be off by up to half a percent
         _, pooled = self.text_model(ids)
         return F.normalize(self.text_projection(pooled).float(), dim=-1)
 
@@ -237,9 +252,10 @@ class CLIP(nn.Module):
 def contrastive_loss(logits, same=None):
     """Cross-entropy of each picture over the texts and of each text over the pictures: a scalar.
 
-    logits (B, B) are CLIP's, and pair k is (k, k) (Radford et al. 2021, figure 3). `same` (B, B) bool says
-    which texts are true of which pictures; then all the true ones of a row are the target, in equal shares,
-    and two pictures of a three don't count as different (UniCL: Yang et al. 2022, eq. 3-5, arXiv:2204.03610).
+    logits (B, B) are CLIP's, and pair k is (k, k) (Radford et al. 2021, figure 3). `same` (B, B)
+    bool says which texts are true of which pictures; then all the true ones of a row are the
+    target, in equal shares, and two pictures of a three don't count as different (UniCL: Yang et
+    al. 2022, eq. 3-5, arXiv:2204.03610).
     """
     if same is None:
         same = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
@@ -254,9 +270,9 @@ def contrastive_loss(logits, same=None):
 def retrieval(similarity, same=None, k: int = 1) -> tuple[float, float]:
     """Recall at k from similarity (images, texts): (text -> image, image -> text).
 
-    It is how often a right answer is among the k most similar. `same` (images, texts) bool says what is
-    right; by default pair k is (k, k). Texts that are true of no image, and images without a text, are left
-    out.
+    It is how often a right answer is among the k most similar. `same` (images, texts) bool says
+    what is right; by default pair k is (k, k). Texts that are true of no image, and images without
+    a text, are left out.
     """
     if same is None:
         same = torch.eye(*similarity.shape, dtype=torch.bool, device=similarity.device)
@@ -273,8 +289,8 @@ def retrieval(similarity, same=None, k: int = 1) -> tuple[float, float]:
 def class_vectors(clip: CLIP, tokens):
     """Zero-shot weights: tokens (classes, wordings, L) -> unit vectors (classes, projection).
 
-    A class's vector is the mean over its wordings, normalised again: prompt ensembling (Radford et al. 2021,
-    3.1.4).
+    A class's vector is the mean over its wordings, normalised again: prompt ensembling (Radford et
+    al. 2021, 3.1.4).
     """
     vectors = clip.encode_text(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
     return F.normalize(vectors.mean(1), dim=-1)

@@ -1,11 +1,13 @@
 """DiT: a transformer over the patches of a latent, in place of the U-Net.
 
-No convolution beyond the patches, no skip connections, one size all the way. Time and class modulate every
-block: they scale and shift the outputs of its norms, and gate its residual steps by factors that start at
-zero (adaLN-Zero):
-    x = x + gate * attention(norm(x) * (1 + scale) + shift),   and the same with the feed-forward network
-(Peebles & Xie 2023, arXiv:2212.09748). DiT-XL/2 is `DiTConfig()`: 674,834,720 parameters. Ours differ in
-numbers only. Names of parameters are diffusers', but for the embeddings, which it keeps once a block.
+No convolution beyond the patches, no skip connections, one size all the way. Time and class
+modulate every block: they scale and shift the outputs of its norms, and gate its residual steps by
+factors that start at zero (adaLN-Zero):
+    x = x + gate * attention(norm(x) * (1 + scale) + shift)
+and the same with the feed-forward network
+(Peebles & Xie 2023, arXiv:2212.09748). DiT-XL/2 is `DiTConfig()`: 674,834,720 parameters. Ours
+differ in numbers only. Names of parameters are diffusers', but for the embeddings, which it keeps
+once a block.
 """
 
 from dataclasses import dataclass
@@ -89,7 +91,7 @@ def unpatchify(tokens, h: int, patch: int):
 
 
 def modulate(x, shift, scale, eps: float = 1e-6):
-    """LayerNorm with a scale and a shift that are given: x (B, L, D), the others (B, 1, D) (DiT, 3.2)."""
+    """LayerNorm with a given scale and shift, (B, 1, D), of x (B, L, D) (DiT, 3.2)."""
     # one fused kernel: norm * (1 + scale) + shift
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
 
@@ -97,7 +99,8 @@ def modulate(x, shift, scale, eps: float = 1e-6):
 class PatchEmbedding(nn.Module):
     """Patches as tokens, with their positions: x (B, C, H, W) -> (B, H W / p^2, D).
 
-    Each p x p square goes through one linear map; for all squares at once that is a convolution of stride p.
+    Each p x p square goes through one linear map; for all squares at once that is a convolution of
+    stride p.
     """
 
     def __init__(self, in_channels: int, dim: int, patch: int):
@@ -112,15 +115,16 @@ class PatchEmbedding(nn.Module):
 
 
 class DiTBlock(nn.Module):
-    """Self-attention, cross-attention where there is a context, feed-forward network, with adaLN-Zero.
+    """Self-attention, cross-attention if asked for, feed-forward network, with adaLN-Zero.
 
-    x (B, L, D), c (B or 1, D) after SiLU, context (B, M, context_dim) -> (B, L, D). c makes the scale, the
-    shift and the gate of the two steps that have them (DiT, figure 3).
+    x (B, L, D), c (B or 1, D) after SiLU, context (B, M, context_dim) -> (B, L, D). c makes the
+    scale, the shift and the gate of the two steps that have them (DiT, figure 3).
     """
 
     def __init__(self, config: DiTConfig):
         super().__init__()
         dim = config.dim
+        # one layer makes all six vectors, as in the published weights
         self.mlp_eps = config.mlp_eps
         self.adaLN = nn.Linear(dim, 6 * dim)
         self.attn1 = Attention(dim, heads=config.heads, bias=True)
@@ -139,7 +143,7 @@ class DiTBlock(nn.Module):
 
 
 class DiT(nn.Module):
-    """x (B, C, H, W), t in [0, 1] or (B,), context labels (B,) or tokens (B, L, D) -> (B, out, H, W).
+    """x (B, C, H, W), t a number or (B,), labels (B,) or tokens (B, L, D) -> (B, out, H, W).
 
     H and W must be multiples of the patch.
     """
@@ -191,24 +195,26 @@ class DiT(nn.Module):
         return self.config.num_classes or None
 
     def check(self, x, context):
-        """Refuse an input that the network cannot take, before a matrix product does with less to say."""
+        """Refuse an input that the network cannot take, and say what it takes."""
         c = self.config
         if x.shape[1] != c.in_channels or x.shape[2] % c.patch or x.shape[3] % c.patch:
             raise MinildmError(f"the input is {tuple(x.shape[1:])}", "DiT",
-                               f"it takes {c.in_channels} channels, sides that are multiples of {c.patch}")
+                               f"it takes {c.in_channels} channels, sides that are multiples of "
+                               f"{c.patch}")
         if context is None:
             if c.num_classes or c.context_dim:
                 raise MinildmError("this network wants a context", "DiT",
                                    "pass labels, or tokens (B, L, D)")
         elif torch.is_floating_point(context):
             if not c.context_dim:
-                raise MinildmError("this network knows no tokens", "DiT", "set DiTConfig(context_dim=...)")
+                raise MinildmError("this network knows no tokens", "DiT",
+                                   "set DiTConfig(context_dim=...)")
         elif not c.num_classes or c.cross_attention:
-            raise MinildmError("this network knows no labels", "DiT", "pass tokens (B, L, D), or set "
-                               "DiTConfig(num_classes=..., cross_attention=False)")
+            raise MinildmError("this network knows no labels", "DiT", "pass tokens (B, L, D), or "
+                               "set DiTConfig(num_classes=..., cross_attention=False)")
 
     def embed(self, t, context):
-        """What modulates the blocks, (B or 1, D): the time, plus the class or the mean of the tokens."""
+        """What modulates the blocks, (B or 1, D): the time plus the class, or the tokens' mean."""
         c = self.time_embedding(t)
         if context is None:
             return c
@@ -224,6 +230,7 @@ class DiT(nn.Module):
         tokens = self.pos_embed(x)                                            # (B, h w, D)
         for block in self.transformer_blocks:
             tokens = block(tokens, c, context)
+        # the last norm is modulated as well, but has no gate
         shift, scale = self.proj_out_1(c)[:, None].chunk(2, dim=-1)           # (B or 1, 1, D)
         tokens = self.proj_out_2(modulate(tokens, shift, scale))              # (B, h w, p p out)
         return unpatchify(tokens, x.shape[2] // p, p)

@@ -1,11 +1,11 @@
 """The U-Net: a residual network that predicts at several resolutions, joined by skip connections.
 
-Down: residual blocks at each level, then the sides are halved. Up: the same in reverse, where each block
-also receives what the way down found at that size (the skip connections). The time is added in every residual
-block; every position attends to the context, the tokens of a text, or one token for a class
-(Ronneberger et al. 2015, arXiv:1505.04597; Ho et al. 2020, arXiv:2006.11239; Rombach et al. 2022,
-arXiv:2112.10752).
-Stable Diffusion 1.5's network is `UNetConfig()`: 859,520,964 parameters. Ours differ in numbers only.
+Down: residual blocks at each level, then the sides are halved. Up: the same in reverse, where each
+block also receives what the way down found at that size (the skip connections). The time is added
+in every residual block; every position attends to the context, the tokens of a text, or one token
+for a class (Ronneberger et al. 2015, arXiv:1505.04597; Ho et al. 2020, arXiv:2006.11239; Rombach et
+al. 2022, arXiv:2112.10752). Stable Diffusion 1.5's network is `UNetConfig()`: 859,520,964
+parameters. Ours differ in numbers only.
 """
 
 from dataclasses import dataclass
@@ -52,9 +52,14 @@ class UNetConfig:
         bounds.check_int(at, 0, bounds.WIDTH, context_dim=self.context_dim)
         bounds.check_int(at, 0, bounds.ENTRIES, num_classes=self.num_classes)
         bounds.check_float(at, 0, 1, dropout=self.dropout)
+        if not isinstance(self.attention, tuple | list):
+            raise MinildmError(f"attention is {bounds.shown(self.attention)}", at,
+                               "give one a level each")
         if len(self.attention) != len(self.channels):
-            raise MinildmError(f"{len(self.channels)} widths, {len(self.attention)} entries in attention",
-                               at, "give one a level each")
+            raise MinildmError(f"{len(self.channels)} widths, {len(self.attention)} entries in "
+                               "attention", at, "give one a level each")
+        for attends in self.attention:
+            bounds.check_bool(at, attention=attends)
         if self.num_classes and not self.context_dim:
             raise MinildmError("classes have no place without a context", at, "set context_dim")
         bounds.check_divides(at, self.groups, "groups", *self.channels)
@@ -118,7 +123,7 @@ class MidBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """x (B, C, H, W), t in [0, 1] or (B,), context (B, L, D) or labels (B,) -> prediction (B, C, H, W).
+    """x (B, C, H, W), t a number or (B,), labels (B,) or tokens (B, L, D) -> (B, out, H, W).
 
     H and W must be multiples of `multiple`, 2^(levels - 1).
     """
@@ -130,6 +135,7 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(c.in_channels, first, 3, padding=1)
         self.time_embedding = TimeEmbedding(first, c.time_dim)
         if c.num_classes:
+            # one row more than classes: the last is "no class"
             self.class_embedding = nn.Embedding(c.num_classes + 1, c.context_dim)
         self.down_blocks = nn.ModuleList()
         skips = self.add_down_blocks()
@@ -141,7 +147,7 @@ class UNet(nn.Module):
         self.init_weights()
 
     def add_down_blocks(self) -> list[int]:
-        """Fill `down_blocks`; -> the channels of every map that a skip connection carries, in order."""
+        """Fill `down_blocks`; -> the channels of each skip connection, in order."""
         c = self.config
         skips = [c.channels[0]]                 # what conv_in makes
         for level, width in enumerate(c.channels):
@@ -157,7 +163,7 @@ class UNet(nn.Module):
         return skips
 
     def add_up_blocks(self, skips: list[int]) -> None:
-        """Fill `up_blocks`, whose blocks receive the skips in reverse, concatenated to their input."""
+        """Fill `up_blocks`, whose inputs are concatenated with the skips, last first."""
         c = self.config
         before = c.channels[-1]
         for level in reversed(range(len(c.channels))):
@@ -190,16 +196,18 @@ class UNet(nn.Module):
         return self.config.num_classes or None
 
     def check(self, x, context):
-        """Refuse an input that the network cannot take, before a matrix product does with less to say."""
+        """Refuse an input that the network cannot take, and say what it takes."""
         c, multiple = self.config, self.multiple
         if x.shape[1] != c.in_channels or x.shape[2] % multiple or x.shape[3] % multiple:
             raise MinildmError(f"the input is {tuple(x.shape[1:])}", "UNet",
                                f"it takes {c.in_channels} channels, sides that are multiples of "
                                f"{multiple}")
         if c.context_dim and context is None:
-            raise MinildmError("this network wants a context", "UNet", "pass labels, or tokens (B, L, D)")
+            raise MinildmError("this network wants a context", "UNet",
+                               "pass labels, or tokens (B, L, D)")
         if context is not None and not torch.is_floating_point(context) and not c.num_classes:
-            raise MinildmError("this network knows no classes", "UNet", "set UNetConfig(num_classes=...)")
+            raise MinildmError("this network knows no classes", "UNet",
+                               "set UNetConfig(num_classes=...)")
 
     def embed(self, context):
         """Integer labels (B,) -> a context of one token (B, 1, D); a context passes through."""
@@ -210,6 +218,7 @@ class UNet(nn.Module):
     def forward(self, x, t, context=None):
         self.check(x, context)
         t = torch.as_tensor(t, device=x.device)
+        # once for all residual blocks, each of which would begin with it
         emb = F.silu(self.time_embedding(t))                               # (B or 1, 4 C)
         context = self.embed(context)                                      # (B, L, D)
         h = self.conv_in(x.to(self.conv_in.weight.dtype))
@@ -222,6 +231,7 @@ class UNet(nn.Module):
                 h = level.downsamplers[0](h)
                 skips.append(h)
         h = self.mid_block(h, emb, context)
+        # one block more a level than on the way down: it takes the skip of the downsampling
         for level in self.up_blocks:
             for i in range(len(level.resnets)):
                 h = torch.cat([h, skips.pop()], dim=1)

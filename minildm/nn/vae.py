@@ -1,10 +1,12 @@
 """The variational autoencoder: pictures to a small, smooth latent space and back.
 
-The encoder answers with a Gaussian, not a point:  z = mean + std * noise.  The loss is reconstruction plus
-KL(q(z|x) || N(0, I)), which keeps neighbouring latents meaningful (Kingma & Welling 2013, eq. 7 and 10,
-arXiv:1312.6114). Diffusion wants unit variance, so the model stores its latents' mean and std per channel,
-measured on the training set, beside its weights.
-Stable Diffusion 1.5's autoencoder is `VAEConfig()`: 83,653,863 parameters. Ours differ in numbers only.
+The encoder answers with a Gaussian, not a point:
+    z = mean + std * noise
+The loss is reconstruction plus KL(q(z|x) || N(0, I)), which keeps neighbouring latents meaningful
+(Kingma & Welling 2013, eq. 7 and 10, arXiv:1312.6114). Diffusion wants unit variance, so the model
+stores its latents' mean and std per channel, measured on the training set, beside its weights.
+Stable Diffusion 1.5's autoencoder is
+`VAEConfig()`: 83,653,863 parameters. Ours differ in numbers only.
 """
 
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ class VAEConfig:
     blocks: int = 2             # residual blocks a level; the decoder has one more
     attention: bool = True      # one-head attention in the middle
     groups: int = 32            # of GroupNorm; 0: none, small VAEs learn sooner
-    patch: int = 1              # squares of patch x patch pixels become channels first (pixel_unshuffle)
+    patch: int = 1         # squares of patch x patch pixels become channels first (pixel_unshuffle)
 
     def __post_init__(self):
         at = "VAEConfig"
@@ -65,17 +67,17 @@ class Gaussian:
         return (0.5 * self.logvar).exp()
 
     def sample(self, generator=None):
-        """mean + std * noise: reparameterised, so gradients flow through (Kingma & Welling 2013, 2.4)."""
+        """mean + std * noise: reparameterised, so that gradients flow through (2.4)."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         return self.mean + self.std * noise
 
     def kl(self):
-        """KL(q || N(0, 1)) of each latent value, in nats, (B, C, h, w) (Kingma & Welling, appendix B)."""
+        """KL(q || N(0, 1)) of each latent value in nats, (B, C, h, w) (appendix B)."""
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar)
 
 
 class AttentionBlock(Attention):
-    """Attention over the positions of a feature map, with its own norm and residual; q, k, v have biases."""
+    """Attention over the positions of a feature map, with norm, residual and biases."""
 
     def __init__(self, channels: int, groups: int):
         super().__init__(channels, heads=1, bias=True)
@@ -88,13 +90,14 @@ class AttentionBlock(Attention):
 
 
 class Level(nn.Module):
-    """The residual blocks of one size, then the change of size, which the encoder or decoder adds."""
+    """The residual blocks of one size, then the change of size that encoder or decoder add."""
 
     def __init__(self, in_channels: int, out_channels: int, blocks: int, groups: int):
         super().__init__()
         widths = [in_channels, *[out_channels] * blocks]
         self.resnets = nn.ModuleList(
-            ResidualBlock(before, after, groups=groups, eps=EPS) for before, after in pairwise(widths))
+            ResidualBlock(before, after, groups=groups, eps=EPS)
+            for before, after in pairwise(widths))
 
     def forward(self, x):
         for resnet in self.resnets:
@@ -131,7 +134,8 @@ class Encoder(nn.Module):
         self.patch = c.patch
         self.conv_in = nn.Conv2d(c.in_channels * c.patch**2, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
-            Level(before, after, c.blocks, c.groups) for before, after in pairwise([widths[0], *widths]))
+            Level(before, after, c.blocks, c.groups)
+            for before, after in pairwise([widths[0], *widths]))
         for width, level in zip(widths[:-1], self.down_blocks, strict=False):
             level.downsamplers = nn.ModuleList([Downsample(width, asymmetric=True)])
         self.mid_block = MidBlock(widths[-1], c)
@@ -139,6 +143,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], 2 * c.latent_channels, 3, padding=1)
 
     def forward(self, x):
+        # squares of pixels become channels: small VAEs save their largest maps
         h = self.conv_in(F.pixel_unshuffle(x, self.patch))
         for level in self.down_blocks:
             h = level(h)
@@ -186,7 +191,7 @@ class AutoencoderKL(nn.Module):
         self.init_weights()
 
     def init_weights(self):
-        """Every residual step starts as the identity; what is left is nearly linear and learns at once."""
+        """Every residual step starts as the identity; the rest, nearly linear, learns at once."""
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 zero_(module.conv2)
@@ -196,8 +201,8 @@ class AutoencoderKL(nn.Module):
         factor, in_channels = self.config.factor, self.config.in_channels
         channels, height, width = images.shape[1:]
         if channels != in_channels:
-            raise MinildmError(f"images have {channels} channels, this VAE takes {in_channels}", "encode",
-                               "build it with the data's VAEConfig(in_channels=...)")
+            raise MinildmError(f"images have {channels} channels, this VAE takes {in_channels}",
+                               "encode", "build it with the data's VAEConfig(in_channels=...)")
         if height % factor or width % factor:
             raise MinildmError(f"images are {height}×{width}, this VAE wants multiples of {factor}",
                                "encode", "pad with data.pad_to")
@@ -211,9 +216,10 @@ class AutoencoderKL(nn.Module):
         return self.decoder(self.post_quant_conv(z))
 
     def loss(self, images, generator=None, kl_weight: float = 1e-3):
-        """L1 + L2 reconstruction + kl_weight * KL, all means over values: dict(loss, l1, l2, kl)."""
+        """L1 + L2 + kl_weight * KL, all means over values: dict(loss, l1, l2, kl)."""
         posterior = self.encode(images)
         reconstructions = self.decode(posterior.sample(generator)).float()
+        # L1 for sharp edges, L2 for a gradient that fades near the target
         error = reconstructions - images
         l1, l2 = error.abs().mean(), error.square().mean()
         kl = posterior.kl().mean()
@@ -221,7 +227,7 @@ class AutoencoderKL(nn.Module):
 
     @torch.no_grad()
     def fit_latent_stats(self, images, batch_size: int = 500):
-        """Measure and store mean and std per channel of the raw latents of float images (N, C, H, W)."""
+        """Measure and store the raw latents' mean and std per channel, for images (N, C, H, W)."""
         posteriors = [self.encode(batch) for batch in images.split(batch_size)]
         mean = torch.cat([p.mean for p in posteriors])                     # (N, c, h, w)
         variance = torch.cat([p.std**2 for p in posteriors])

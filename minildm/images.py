@@ -1,4 +1,6 @@
-"""The conventions of pictures: uint8 0..255 in a set, float in [-1, 1] in a network, (N, C, H, W) in both."""
+"""The conventions of pictures: uint8 0..255 in a set, float in [-1, 1] in a network, (N, C, H, W)
+in both.
+"""
 
 import math
 
@@ -66,7 +68,9 @@ def check_range(images, where: str):
 
 
 def to_unit(images, where: str):
-    """Turn images, uint8 or float in [-1, 1], into float32 in [-1, 1]; raises as check_range does."""
+    """Turn images, uint8 or float in [-1, 1], into float32 in [-1, 1]; raises as check_range
+    does.
+    """
     if images.dtype == torch.uint8:
         return to_float(images)
     check_range(images, where)

@@ -1,7 +1,9 @@
-"""What was read once is kept in `<root>/cache/SET-SPLIT/`: two .npy files, and a JSON file with a checksum.
+"""What was read once is kept in `<root>/cache/SET-SPLIT/`: two .npy files, and a JSON file with a
+checksum.
 
-A copy is used only if it was made from the same source and its sha256 agrees. The arrays are written from
-where they lie in memory and read to where they stay, so that a copy costs no second set of pixels.
+A copy is used only if it was made from the same source and its sha256 agrees. The arrays are
+written from where they lie in memory and read to where they stay, so that a copy costs no second
+set of pixels.
 """
 
 import hashlib
@@ -24,9 +26,11 @@ META, ARRAYS = "meta.json", ("images", "labels")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One split as it was read: images (N, C, H, W) uint8, labels (N,) int64, names, what went wrong.
+    """One split as it was read: images (N, C, H, W) uint8, labels (N,) int64, names, what went
+    wrong.
 
-    `skipped` has a line for each bad file of this split, `notes` a line for what holds of the whole set.
+    `skipped` has a line for each bad file of this split, `notes` a line for what holds of the
+    whole set.
     """
 
     images: torch.Tensor
@@ -38,14 +42,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set comes from: `key`, which changes when the source does, and the function that reads it."""
+    """Where a set comes from: `key`, which changes when the source does, and the function that
+    reads it.
+    """
 
     key: list
     read: Callable[[], dict[str, Part]]
 
 
 def stamp(path: str | os.PathLike) -> tuple[int, int, int, int]:
-    """Size, times of change and inode of a file; they tell apart even two files that changed names."""
+    """Size, times of change and inode of a file; they tell apart even two files that changed
+    names.
+    """
     try:
         status = os.stat(path)
     except OSError:                                 # a link to nothing
@@ -59,7 +67,9 @@ def sha256(thing) -> str:
 
 
 def cached(folder: Path, slug: str, split: str, source: Source) -> Part:
-    """One split from its copy in `folder`, if that is whole and of this source; else read and kept."""
+    """One split from its copy in `folder`, if that is whole and of this source; else read and
+    kept.
+    """
     key = sha256([VERSION, source.key])
     part, _ = _open_copy(folder / f"{slug}-{split}", key)
     if part is not None:
@@ -70,19 +80,22 @@ def cached(folder: Path, slug: str, split: str, source: Source) -> Part:
         if part is not None:
             return part
         if damage:
-            warnings.warn(f"{folder / slug}-{split}: {damage}; reading the images again", stacklevel=3)
+            warnings.warn(f"{folder / slug}-{split}: {damage}; reading the images again",
+                          stacklevel=3)
         parts = source.read()
         try:
             for name, part in parts.items():
                 _keep(part, folder / f"{slug}-{name}", key)
-        except OSError as error:                    # a full or read-only disk: the next start is slow
+        except OSError as error:                  # a full or read-only disk: the next start is slow
             reason = error.strerror or error
             warnings.warn(f"no copy of {slug} kept: {reason}", stacklevel=3)
     return parts[split]
 
 
 def _open_copy(place: Path, key: str) -> tuple[Part | None, str]:
-    """The copy in `place`, or None if there is none of this key; and what is damaged, if anything is."""
+    """The copy in `place`, or None if there is none of this key; and what is damaged, if anything
+    is.
+    """
     if not (place / META).is_file():
         return None, ""
     try:

@@ -18,12 +18,13 @@ RELATIONS = {5: ("{} left of {}", "{} to the left of {}", "{} on the left and {}
              8: ("{} below {}", "{} under {}", "{} at the bottom and {} at the top")}
 STARTS = ("", "", "a picture of ", "there is ")
 OMISSIONS = ("colours", "digits", "places", "all but one word")
-INVERTED = 0.3 / 1.3        # share of sentences about one digit that begin with its place
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Uniform numbers that decide the wording of one sentence, in the order in which they are drawn."""
+    """Uniform numbers that decide the wording of one sentence, in the order in which they are
+    drawn.
+    """
 
     start: float        # how it begins
     order: float        # which of two digits is named first
@@ -34,9 +35,11 @@ class Draws:
 
 
 def captions(truth: Truth, seed: int = 0, partial: float = 0.0) -> list[str]:
-    """A sentence a scene, its wording drawn by seed; a share `partial` of them leaves something out.
+    """A sentence a scene, its wording drawn by seed; a share `partial` of them leaves something
+    out.
 
-    That is colours, digits, places, or all but one word: so prompts may be short, and negative ones too.
+    That is colours, digits, places, or all but one word: so prompts may be short, and negative
+    ones too.
     """
     generator = torch.Generator().manual_seed(seed)
     # eight numbers a sentence, of which two are spare: with six, old seeds would say something else
@@ -45,6 +48,7 @@ def captions(truth: Truth, seed: int = 0, partial: float = 0.0) -> list[str]:
     sentences = []
     for (digits, colours, places), numbers in zip(scenes, rows, strict=True):
         draws = Draws(*numbers[:6])
+        # the draws are made whether they are used or not: a seed's other words stay as they are
         omission = ""
         if draws.partial < partial:
             omission = OMISSIONS[int(len(OMISSIONS) * draws.omission)]
@@ -85,6 +89,7 @@ def _about_one(name: str, place: int, draws: Draws, omission: str) -> str:
     if omission == "places":
         return name
     spot = SPOTS[place][int(3 * draws.wording)]
+    # three in thirteen sentences begin with the place
     if int(1.3 * draws.inverted) == 1:
         return f"{spot}, {name}"
     return f"{name} {spot}"

@@ -1,4 +1,6 @@
-"""CIFAR-10 as it is published: an archive of six pickled batches, or the batches unpacked beside it."""
+"""CIFAR-10 as it is published: an archive of six pickled batches, or the batches unpacked beside
+it.
+"""
 
 import hashlib
 import pickle
@@ -91,7 +93,8 @@ class _Archive:
     def _unpack(self) -> dict[str, bytes]:
         if not self.path.exists():
             raise MinildmError(f"the batches are not whole, and there is no {ARCHIVE}", self.path,
-                               f"delete {BATCHES}: the next start downloads it, if there is a network")
+                               f"delete {BATCHES}: the next start downloads it, if there is "
+                               "a network")
         if _md5(_read_file(self.path)) != self.md5:
             raise MinildmError(f"{ARCHIVE} is damaged: its MD5 differs", self.path, DELETE)
         with tarfile.open(self.path) as tar:

@@ -1,7 +1,8 @@
-"""What can stand in a scene: digit, colour and place make a combination, and a fifth of them is held out.
+"""What can stand in a scene: digit, colour and place make a combination, and a fifth of them is
+held out.
 
-Two places each, the left or upper one first. A digit alone has one of the first five places; two digits
-have the fifth and sixth (left, right) or the seventh and eighth (above, below).
+Two places each, the left or upper one first. A digit alone has one of the first five places; two
+digits have the fifth and sixth (left, right) or the seventh and eighth (above, below).
 """
 
 from dataclasses import dataclass, fields
@@ -9,8 +10,8 @@ from dataclasses import dataclass, fields
 import torch
 
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")     # hues of 0, 60, ... 300 degrees
-PLACES = ("top left", "top right", "bottom left", "bottom right", "middle", "left", "right", "above",
-          "below")
+PLACES = ("top left", "top right", "bottom left", "bottom right", "middle",
+          "left", "right", "above", "below")
 LEFT, ABOVE = PLACES.index("left"), PLACES.index("above")
 ALONE = PLACES.index("middle") + 1                                  # places of a digit alone
 CENTRES = torch.tensor([[9, 9], [23, 9], [9, 23], [23, 23], [16, 16],
@@ -20,7 +21,8 @@ NOTHING = -1
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What stands in N scenes, two places each, the left or upper one first; -1 where there is no second.
+    """What stands in N scenes, two places each, the left or upper one first; -1 where there is no
+    second.
 
     digits, colours, places (N, 2) int64; boxes (N, 2, 4) in pixels: left, top, right, bottom.
     """
@@ -49,11 +51,13 @@ def is_held_out(digit, colour, place):
 
 
 def catalogue() -> Truth:
-    """Every scene there can be, but for handwriting and jitter: 300 of one digit, 6,000 of two; no boxes."""
+    """Every scene there can be, but for handwriting and jitter: 300 of one digit, 6,000 of two;
+    no boxes.
+    """
     digit, colour = torch.cartesian_prod(torch.arange(10), torch.arange(6)).T           # (60,)
     alone = [_thing(digit, colour, place) for place in range(ALONE)]
     alone = torch.cat(alone)                                                            # (300, 3)
-    alone = torch.stack([alone, torch.full_like(alone, NOTHING)], 1)                    # (300, 2, 3)
+    alone = torch.stack([alone, torch.full_like(alone, NOTHING)], 1)                   # (300, 2, 3)
 
     first, second = torch.cartesian_prod(torch.arange(60), torch.arange(60)).T
     different = colour[first] != colour[second]
@@ -62,8 +66,8 @@ def catalogue() -> Truth:
     for place in (LEFT, ABOVE):
         one = _thing(digit[first], colour[first], place)
         other = _thing(digit[second], colour[second], place + 1)
-        pairs.append(torch.stack([one, other], 1))                                      # (3000, 2, 3)
-    table = torch.cat([alone, *pairs])                                                  # (6300, 2, 3)
+        pairs.append(torch.stack([one, other], 1))                                    # (3000, 2, 3)
+    table = torch.cat([alone, *pairs])                                                # (6300, 2, 3)
     digits, colours, places = table.unbind(-1)
     return Truth(digits, colours, places, torch.zeros(len(table), 2, 4))
 

@@ -1,4 +1,6 @@
-"""What stands in a picture of a scene, found again by rules, and what of it is as it was asked for."""
+"""What stands in a picture of a scene, found again by rules, and what of it is as it was asked
+for.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +18,9 @@ CROP, DIGIT = 28, 20    # side of a classifier's picture, and of the digit in it
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Where N pictures are cut in two along one axis: whether there is a gap (N,), what lies before it."""
+    """Where N pictures are cut in two along one axis: whether there is a gap (N,), what lies
+    before it.
+    """
 
     there: torch.Tensor
     before: torch.Tensor    # (N, 1, 32) or (N, 32, 1) bool
@@ -26,8 +30,9 @@ class Cut:
 def detect(images, classifier) -> Truth:
     """Find what stands in float pictures (N, 3, 32, 32) in [-1, 1] on the CPU.
 
-    The colour is told by hue, the place by the box, the digit by a classifier of grey digits 28 x 28.
-    Two digits have an empty column or row between them; else it is one. An empty picture has digits -1.
+    The colour is told by hue, the place by the box, the digit by a classifier of grey digits 28 x
+    28. Two digits have an empty column or row between them; else it is one. An empty picture has
+    digits -1.
     """
     rgb = (images + 1) / 2
     ink = rgb.amax(1)                                               # (N, H, W)
@@ -50,7 +55,9 @@ def detect(images, classifier) -> Truth:
     colours = _colours_in(parts, rgb)
     expected = torch.stack([torch.ones_like(pair), pair], 1)
     there = (boxes[..., 2] > 0) & expected
-    digits, colours, places = (torch.where(there, found, NOTHING) for found in (digits, colours, places))
+    digits = torch.where(there, digits, NOTHING)
+    colours = torch.where(there, colours, NOTHING)
+    places = torch.where(there, places, NOTHING)
     return Truth(digits, colours, places, boxes)
 
 
@@ -68,7 +75,9 @@ def _cut(ink, axis: int) -> Cut:
 
 
 def _colours_in(parts, rgb):
-    """The colour of each part, by the hue of its mean pixel: (N, 2, H, W), (N, 3, H, W) -> (N, 2)."""
+    """The colour of each part, by the hue of its mean pixel: (N, 2, H, W), (N, 3, H, W) -> (N,
+    2).
+    """
     # squared, so that the soft edges, where hues are uncertain, count little
     weight = parts.square()
     mean = torch.einsum("nkhw,nchw->nkc", weight, rgb)
@@ -76,7 +85,9 @@ def _colours_in(parts, rgb):
 
 
 def _digits_in(parts, boxes, centre, classifier):
-    """The digit in each part (N, 2, H, W), moved to the middle and scaled as the classifier knows it."""
+    """The digit in each part (N, 2, H, W), moved to the middle and scaled as the classifier knows
+    it.
+    """
     brightest = parts.amax((2, 3), keepdim=True).clamp(min=1e-6)
     crops = (parts / brightest).flatten(0, 1)[:, None]              # (2 N, 1, H, W)
     side = (boxes[..., 2:] - boxes[..., :2]).amax(-1).flatten()
@@ -90,8 +101,9 @@ def _digits_in(parts, boxes, centre, classifier):
 def agreement(found: Truth, wanted: Truth) -> dict[str, torch.Tensor]:
     """Tell what of each scene is right, each value (N,) bool.
 
-    count: as many digits; digit, colour: these and no others, wherever they are; binding: each digit has
-    its colour; place: laid out as asked, with a digit or the colours in the order asked; all: everything.
+    count: as many digits; digit, colour: these and no others, wherever they are; binding: each
+    digit has its colour; place: laid out as asked, with a digit or the colours in the order
+    asked; all: everything.
     """
     digits = (found.digits == wanted.digits).all(1)
     colours = (found.colours == wanted.colours).all(1)

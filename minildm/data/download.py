@@ -1,7 +1,8 @@
-"""Downloads that end: whole and with the published checksum, or with an error, in a time that is bounded.
+"""Downloads that end: whole and with the published checksum, or with an error, in a time that is
+bounded.
 
-A socket's timeout counts from the last byte, so a server that drips a byte every few seconds never
-reaches it. Here one clock runs over all files and mirrors of a set.
+A socket's timeout counts from the last byte, so a server that drips a byte every few seconds
+never reaches it. Here one clock runs over all files and mirrors of a set.
 """
 
 import hashlib
@@ -22,7 +23,9 @@ CHUNK = 1 << 16
 
 @dataclass
 class Clock:
-    """Counts a download's bytes and seconds over all its files; `check` raises TimeoutError when too slow."""
+    """Counts a download's bytes and seconds over all its files; `check` raises TimeoutError when
+    too slow.
+    """
 
     limit: float = LIMIT
     received: int = 0
@@ -35,7 +38,9 @@ class Clock:
 
 
 def fetch(urls: list[str], md5: str, clock: Clock) -> bytes:
-    """Download a file from the first of `urls` that gives it with this MD5; raises OSError of the last one."""
+    """Download a file from the first of `urls` that gives it with this MD5; raises OSError of the
+    last one.
+    """
     failure = OSError("there is no address to download from")
     for url in urls:
         try:

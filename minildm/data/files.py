@@ -1,8 +1,9 @@
 """Anyone's images: a folder's files become a training set and a test set.
 
-Sub-folders are classes, a folder without any is one class; train/ and test/ on top stay apart, else a
-tenth is for test. What can't be read is named and skipped. Pictures go one by one into an array that is
-made for them beforehand, so that reading needs little more memory than the set itself.
+Sub-folders are classes, a folder without any is one class; train/ and test/ on top stay apart,
+else a tenth is for test. What can't be read is named and skipped. Pictures go one by one into an
+array that is made for them beforehand, so that reading needs little more memory than the set
+itself.
 """
 
 import hashlib
@@ -23,12 +24,14 @@ from minildm.data.pictures import OWN_SIZE, USUAL_SIZE, read_picture, read_size
 from minildm.data.splits import choose_test, find_splits, printable
 
 BESIDE = "it lies beside the classes' folders"
-AT_ONCE = 256               # files given to the threads at a time: what waits for its turn takes memory
+AT_ONCE = 256           # files given to the threads at a time: what waits for its turn takes memory
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A file: its split ("" if the folder has none), class ("" if in no sub-folder), path and stamp."""
+    """A file: its split ("" if the folder has none), class ("" if in no sub-folder), path and
+    stamp.
+    """
 
     split: str
     label: str
@@ -38,7 +41,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder, in an order that is always the same, and notes about what was left out."""
+    """The files of a folder, in an order that is always the same, and notes about what was left
+    out.
+    """
 
     name: str
     rows: list[Row]
@@ -53,7 +58,9 @@ class Unreadable:
 
 
 def list_files(folder: Path) -> Listing:
-    """List every file below a folder but hidden ones; raises MinildmError if the splits are unclear."""
+    """List every file below a folder but hidden ones; raises MinildmError if the splits are
+    unclear.
+    """
     splits, notes = find_splits(folder)
     rows = []
     for split, place in splits.items():
@@ -73,7 +80,9 @@ def list_files(folder: Path) -> Listing:
 
 
 def _enters(real: Path, here: str, name: str) -> bool:
-    """Whether a sub-folder is walked: not a hidden one, nor a link to a folder above, which would not end."""
+    """Whether a sub-folder is walked: not a hidden one, nor a link to a folder above, which would
+    not end.
+    """
     return not name.startswith(".") and not real.is_relative_to(Path(here, name).resolve())
 
 
@@ -89,9 +98,9 @@ def source(listing: Listing, size: int | None = None) -> Source:
 def read_files(listing: Listing, size: int | None = None) -> dict[str, Part]:
     """Read both splits of what list_files found, pictures (N, C, side, side).
 
-    C is 1 if every picture of both splits is grey, else 3. `side` is `size`; without one it is their own
-    if they are square, alike and at most 64, else 32. Raises MinildmError if memory doesn't suffice, or
-    if the test split has classes that the training split has not.
+    C is 1 if every picture of both splits is grey, else 3. `side` is `size`; without one it is
+    their own if they are square, alike and at most 64, else 32. Raises MinildmError if memory
+    doesn't suffice, or if the test split has classes that the training split has not.
     """
     rows, errors, sizes = listing.rows, {}, []
     if size is None:
@@ -119,7 +128,9 @@ def usual_side(sizes: set[tuple[int, int]]) -> int:
 
 
 def size_note(sizes: set[tuple[int, int]], side: int) -> list[str]:
-    """A line that says what becomes of pictures that are larger than `side`, and how to keep more."""
+    """A line that says what becomes of pictures that are larger than `side`, and how to keep
+    more.
+    """
     shortest = min((min(size) for size in sizes), default=0)
     if shortest <= side:
         return []
@@ -139,7 +150,9 @@ def _size_of(path: str):
 
 
 def _attempt(read: Callable, *arguments):
-    """What `read` returns, or why it could not: Pillow raises anything, and the other files may be good."""
+    """What `read` returns, or why it could not: Pillow raises anything, and the other files may
+    be good.
+    """
     try:
         return read(*arguments)
     except Exception as error:
@@ -177,7 +190,9 @@ class Pixels:
         self.array[i] = channels[:self.array.shape[1]]
 
     def take(self, places: list[int]) -> torch.Tensor:
-        """Those at increasing places, moved to the front: no copy, and the others are overwritten."""
+        """Those at increasing places, moved to the front: no copy, and the others are
+        overwritten.
+        """
         for to, place in enumerate(places):
             self.array[to] = self.array[place]
         return torch.from_numpy(self.array[:len(places)])
@@ -242,11 +257,13 @@ def _check_splits(rows: list[Row], labels: dict, split_of: dict, name: str):
     """Refuse split folders of which one is empty, or has classes that training does not show."""
     if not labels or not rows[0].split:
         return
-    seen = {split: {labels[i] for i in labels if split_of[i] == split} for split in ("train", "test")}
+    seen = {"train": set(), "test": set()}
+    for i, label in labels.items():
+        seen[split_of[i]].add(label)
     for split, classes in seen.items():
         if not classes:
-            raise MinildmError(f"no {split} image can be read, though there is a folder for them", name,
-                               "put pictures into it, or move the classes one level up: a tenth of "
+            raise MinildmError(f"no {split} image can be read, though there is a folder for them",
+                               name, "put pictures into it, or move the classes one level up: a tenth of "
                                "them becomes test")
     unseen = printable(", ".join(sorted(seen["test"] - seen["train"])))
     if unseen:

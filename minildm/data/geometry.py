@@ -18,7 +18,9 @@ def hsv_to_rgb(hue, saturation: float, value):
 
 
 def hue_of(rgb):
-    """Red, green, blue (..., 3) -> hue in degrees from 0 to 360, the angle in the plane of no brightness."""
+    """Red, green, blue (..., 3) -> hue in degrees from 0 to 360, the angle in the plane of no
+    brightness.
+    """
     r, g, b = rgb.unbind(-1)
     y = 3**0.5 * (g - b)
     x = 2 * r - g - b
@@ -26,14 +28,18 @@ def hue_of(rgb):
 
 
 def boxes_of(mask):
-    """The smallest box around what is True: (M, H, W) -> (M, 4) left, top, right, bottom; empty: zeros."""
+    """The smallest box around what is True: (M, H, W) -> (M, 4) left, top, right, bottom; empty:
+    zeros.
+    """
     left, right = _ends(mask.any(1))
     top, bottom = _ends(mask.any(2))
     return torch.stack([left, top, right, bottom], 1).float()
 
 
 def _ends(line):
-    """The first True of each row of (M, side), and one after the last; both 0 where there is none."""
+    """The first True of each row of (M, side), and one after the last; both 0 where there is
+    none.
+    """
     side = line.shape[1]
     first = line.int().argmax(1)
     after = side - line.flip(1).int().argmax(1)
@@ -41,7 +47,8 @@ def _ends(line):
 
 
 def resample(images, source, target, scale, size: int):
-    """Enlarge images (M, C, h, w) by scale (M,), so that the point source (M, 2) comes to be at target.
+    """Enlarge images (M, C, h, w) by scale (M,), so that the point source (M, 2) comes to be at
+    target.
 
     Returns (M, C, size, size), which is 0 beyond the image.
     """

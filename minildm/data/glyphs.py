@@ -1,7 +1,9 @@
-"""Digits drawn from fonts under random poses, by seed: they need no download and are the same everywhere.
+"""Digits drawn from fonts under random poses, by seed: they need no download and are the same
+everywhere.
 
-A digit of a font is kept as a field of distances to its outline (as in Green 2007, "Improved alpha-tested
-magnification"): cut at a level it is the digit, and the level is the weight of its stroke.
+A digit of a font is kept as a field of distances to its outline (as in Green 2007, "Improved
+alpha-tested magnification"): cut at a level it is the digit, and the level is the weight of its
+stroke.
 """
 
 from dataclasses import dataclass
@@ -22,9 +24,11 @@ AT_ONCE = 1000  # pictures drawn at a time, for the sake of memory
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """How n digits lie in their pictures: `affine` (n, 2, 3) from picture to field, `level` and `pixel` (n,).
+    """How n digits lie in their pictures: `affine` (n, 2, 3) from picture to field, `level` and
+    `pixel` (n,).
 
-    level: where the field is cut; pixel: the side of a pixel in the field's units, the width of an edge.
+    level: where the field is cut; pixel: the side of a pixel in the field's units, the width of
+    an edge.
     """
 
     affine: torch.Tensor
@@ -47,7 +51,9 @@ def draw_glyphs(counts: dict[str, int]) -> dict[str, Part]:
 
 
 def _pose(draws) -> Pose:
-    """The pose that uniform draws (n, 7) stand for: turned, slanted, stretched, shifted, of some weight."""
+    """The pose that uniform draws (n, 7) stand for: turned, slanted, stretched, shifted, of some
+    weight.
+    """
     n = len(draws)
     turn = 0.6 * (draws[:, 0] - 0.5)                        # radians
     slant = 0.6 * (draws[:, 1] - 0.5)
@@ -57,7 +63,8 @@ def _pose(draws) -> Pose:
     shift = 0.24 * (draws[:, 5:, None] - 0.5)               # (n, 2, 1)
     rotate = torch.stack([turn.cos(), turn.sin(), -turn.sin(), turn.cos()], 1).view(n, 2, 2)
     shear = torch.stack([1 / width, slant / height, 0 * width, 1 / height], 1).view(n, 2, 2)
-    # grid_sample asks, for a point of the picture, where in the field it is: the inverse of the pose
+    # grid_sample asks, for a point of the picture, where in the field it is: the inverse of the
+    # pose
     inverse = shear @ rotate
     affine = torch.cat([inverse, -inverse @ shift], 2)
     pixel = 2 / SIDE / (height * width).sqrt()
@@ -81,13 +88,15 @@ def _render(fields, glyph, pose: Pose):
 
 
 def _distance_fields():
-    """The distance to the outline, positive inside, of each digit in each font, (10 * fonts, 1, 64, 64)."""
+    """The distance to the outline, positive inside, of each digit in each font, (10 * fonts, 1,
+    64, 64).
+    """
     from matplotlib import get_data_path
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     axis = torch.linspace(-1, 1, FIELD)
-    upwards = torch.tensor([1, -1])                         # pictures count rows downwards, fonts do not
+    upwards = torch.tensor([1, -1])                    # pictures count rows downwards, fonts do not
     points = torch.cartesian_prod(axis, axis).flip(1) * upwards
     fields = []
     for digit in "0123456789":
@@ -110,7 +119,9 @@ def _centred(loops: list) -> list:
 
 
 def _distance_inside(loops, points):
-    """How far inside the closed loops [(S, 2)] each of the points (P, 2) lies, (P,); negative outside."""
+    """How far inside the closed loops [(S, 2)] each of the points (P, 2) lies, (P,); negative
+    outside.
+    """
     start = torch.cat([loop[:-1] for loop in loops])
     end = torch.cat([loop[1:] for loop in loops])
     edge = end - start                                                          # (S, 2)

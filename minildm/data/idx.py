@@ -1,9 +1,10 @@
 """MNIST and sets in its form: four idx files, images and labels of training and of test.
 
-An idx file is the bytes 0, 0, 8 (for uint8), the number of axes, their sizes as big-endian int32, and the
-data; it has no checksum. So the published files are known here by their MD5. One of them with a flipped
-bit, in another's place or under another set's name is refused. Files that are none of the published ones
-are somebody's own: they are checked for their form, and a note says that they are not the published set.
+An idx file is the bytes 0, 0, 8 (for uint8), the number of axes, their sizes as big-endian int32,
+and the data; it has no checksum. So the published files are known here by their MD5. One of them
+with a flipped bit, in another's place or under another set's name is refused. Files that are none
+of the published ones are somebody's own: they are checked for their form, and a note says that
+they are not the published set.
 """
 
 import gzip
@@ -33,7 +34,9 @@ DELETE = "delete it: the next start downloads it, if there is a network"
 
 @dataclass(frozen=True)
 class IdxFiles:
-    """A set of four idx files in `<root>/<folder>/raw`; `folder` is also torchvision's name of the set."""
+    """A set of four idx files in `<root>/<folder>/raw`; `folder` is also torchvision's name of
+    the set.
+    """
 
     folder: str
     class_names: tuple[str, ...]
@@ -114,7 +117,8 @@ def _check_labels(images, labels, classes: int, path: Path):
 def _check_published(contents: list[bytes], paths: list[Path], folder: str) -> tuple[str, ...]:
     """Compare the files with the published ones; returns a note if they are somebody's own.
 
-    Raises MinildmError if one is published under another name, or if some are published and some are not.
+    Raises MinildmError if one is published under another name, or if some are published and some
+    are not.
     """
     known = {}
     for name, checksums in PUBLISHED.items():

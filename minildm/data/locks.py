@@ -1,7 +1,8 @@
 """A lock that waits: processes that start together take turns at what only one of them should do.
 
-Where the file system has no flock (some network file systems answer ENOSYS or ENOLCK), a second file,
-made only if it is not there, is the lock. One that a crash left counts as free after `STALE` seconds.
+Where the file system has no flock (some network file systems answer ENOSYS or ENOLCK), a second
+file, made only if it is not there, is the lock. One that a crash left counts as free after
+`STALE` seconds.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from minildm import MinildmError
 
-STALE = 900         # seconds; longer than any download or reading that makes progress should hold on
+STALE = 900        # seconds; longer than any download or reading that makes progress should hold on
 POLL = 0.1
 
 
@@ -20,8 +21,8 @@ POLL = 0.1
 def waiting_lock(path: str | Path, patience: float = STALE):
     """Hold the lock file `path` for a block, after waiting at most `patience` seconds for others.
 
-    Where the file cannot be made (a read-only folder) the block runs without a lock. Raises MinildmError
-    when another process does not let go in time.
+    Where the file cannot be made (a read-only folder) the block runs without a lock. Raises
+    MinildmError when another process does not let go in time.
     """
     path = Path(path)
     try:
@@ -54,7 +55,9 @@ def _taken(file, path: Path, stack: contextlib.ExitStack) -> bool:
 
 
 def _flock(file) -> bool:
-    """Whether the operating system's lock could be had; it ends when the file closes, even by a kill."""
+    """Whether the operating system's lock could be had; it ends when the file closes, even by a
+    kill.
+    """
     try:
         if os.name == "nt":
             import msvcrt

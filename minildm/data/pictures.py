@@ -1,8 +1,8 @@
 """One file, which nobody vouches for, becomes one square picture of 8-bit RGB, or an error.
 
-Formats come from a list and sizes have a cap; everything is decoded to the last byte, and how much is
-decoded at one time has a cap too. PNG files have checksums, which are looked at. JPEG, WEBP and BMP have
-none: a damaged one that still decodes is taken as it is.
+Formats come from a list and sizes have a cap; everything is decoded to the last byte, and how
+much is decoded at one time has a cap too. PNG files have checksums, which are looked at. JPEG,
+WEBP and BMP have none: a damaged one that still decodes is taken as it is.
 """
 
 import contextlib
@@ -21,7 +21,9 @@ STRIP = 1 << 20             # pixels of 16 bits that are converted at a time
 
 
 class PixelBudget:
-    """Lets threads decode pictures side by side as long as these have at most `limit` pixels together."""
+    """Lets threads decode pictures side by side as long as these have at most `limit` pixels
+    together.
+    """
 
     def __init__(self, limit: int):
         self.limit, self.used = limit, 0
@@ -41,12 +43,15 @@ class PixelBudget:
                 self.changed.notify_all()
 
 
-# a picture costs up to 16 bytes a pixel while it is decoded: 1 GB for the largest, or for many together
+# a picture costs up to 16 bytes a pixel while it is decoded: 1 GB for the largest, or for many
+# together
 BUDGET = PixelBudget(MAX_PIXELS)
 
 
 def read_size(path) -> tuple[int, int]:
-    """Width and height by a file's first bytes; raises ValueError, or anything that Pillow raises."""
+    """Width and height by a file's first bytes; raises ValueError, or anything that Pillow
+    raises.
+    """
     with _open_file(path) as file, Image.open(file, formats=FORMATS) as image:
         _check_size(image)
         return image.size
@@ -62,7 +67,8 @@ def read_picture(path, side: int) -> Image.Image:
             _check_size(image)
             pixels = image.width * image.height
             if image.format == "PNG":
-                # load() does not notice when the last rows are zeros that no chunk's checksum covers
+                # load() does not notice when the last rows are zeros that no chunk's checksum
+                # covers
                 image.verify()
         file.seek(0)                        # verify() leaves an image that can't be loaded
         with BUDGET.take(pixels), Image.open(file, formats=FORMATS) as image:

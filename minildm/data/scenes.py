@@ -1,11 +1,13 @@
-"""Scenes: one or two coloured digits on a black 32 x 32 canvas, sentences about them, and what is there.
+"""Scenes: one or two coloured digits on a black 32 x 32 canvas, sentences about them, and what is
+there.
 
     images, truth = compose(digits, labels, 40_000)      # "a red three left of a blue eight"
     agreement(detect(images, classifier), truth)         # is what is there what was asked for?
 
-A digit, its colour and where it stands (five places for one alone, or on one side of another) make a
-combination; a fifth of the 540 are held out of training, so that a model's pictures of them show whether it
-has learned the words or the sentences (Lake & Baroni 2018 ask so of sentences, arXiv:1711.00350).
+A digit, its colour and where it stands (five places for one alone, or on one side of another)
+make a combination; a fifth of the 540 are held out of training, so that a model's pictures of
+them show whether it has learned the words or the sentences (Lake & Baroni 2018 ask so of
+sentences, arXiv:1711.00350).
 """
 
 from dataclasses import dataclass
@@ -36,14 +38,15 @@ from minildm.data.wordings import DIGITS, with_article
 
 __all__ = [
     "CENTRES", "COLOURS", "DIGITS", "PLACES", "RELATIONS", "SIZE", "SPOTS", "Truth", "agreement",
-    "boxes_of", "captions", "catalogue", "centre_of_mass", "compose", "detect", "hsv_to_rgb", "hue_of",
-    "inside", "is_held_out", "resample", "with_article"]
+    "boxes_of", "captions", "catalogue", "centre_of_mass", "compose", "detect", "hsv_to_rgb",
+    "hue_of", "inside", "is_held_out", "resample", "with_article"]
 AT_ONCE = 2000      # scenes drawn at a time, for the sake of memory
 CORNERS = PLACES.index("middle")
 
 
 class Draws:
-    """Uniform numbers of n scenes, by name: two rows of eight each, in the order in which they are drawn.
+    """Uniform numbers of n scenes, by name: two rows of eight each, in the order in which they
+    are drawn.
 
     Those of (n,) belong to the scene, those of (n, 2) to its two places.
     """
@@ -62,17 +65,20 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How the digits of n scenes are to lie: centre (n, 2, 2), size of the longer side (n, 2), in pixels."""
+    """How the digits of n scenes are to lie: centre (n, 2, 2), size of the longer side (n, 2), in
+    pixels.
+    """
 
     centre: torch.Tensor
     size: torch.Tensor
 
 
 def compose(digits, labels, n: int, seed: int = 0, held_out: bool | None = None):
-    """Draw n scenes of grey digits (M, 1, h, w) uint8 with labels (M,): uint8 (n, 3, 32, 32), and their Truth.
+    """Draw n scenes of grey digits (M, 1, h, w) uint8 with labels (M,): uint8 (n, 3, 32, 32), and
+    their Truth.
 
-    Half show one digit, half two of different colours. held_out True: only scenes with a combination that
-    training lacks; False: none of them; None: all alike.
+    Half show one digit, half two of different colours. held_out True: only scenes with a
+    combination that training lacks; False: none of them; None: all alike.
     """
     draws = Draws(n, seed)
     scenes = _choose(draws, held_out)
@@ -118,7 +124,9 @@ def _handwriting(draws: Draws, digits, labels):
 
 
 def _layout(draws: Draws, places) -> Layout:
-    """Near their places (n, 2): a digit alone is larger, two move together across the line they are on."""
+    """Near their places (n, 2): a digit alone is larger, two move together across the line they
+    are on.
+    """
     first = places[:, :1]
     corner = first < CORNERS
     pair = first >= LEFT
@@ -134,7 +142,9 @@ def _layout(draws: Draws, places) -> Layout:
 
 
 def _place(digits, centre, size):
-    """Digits (2 n, 1, h, w) uint8 on canvases: ink (n, 2, 32, 32) in [0, 1], half their sides (n, 2, 2)."""
+    """Digits (2 n, 1, h, w) uint8 on canvases: ink (n, 2, 32, 32) in [0, 1], half their sides (n,
+    2, 2).
+    """
     ink = digits.float() / 255
     box = boxes_of(ink[:, 0] > 0.25)                                        # (2 n, 4)
     side = box[:, 2:] - box[:, :2]

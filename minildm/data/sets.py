@@ -1,10 +1,12 @@
 """Pictures with labels: a whole set at once, as uint8 tensors that fit on the device.
 
-    load("mnist", "train", pad=32).images   # (60000, 1, 32, 32) uint8;  to_float(images) is in [-1, 1]
+    load("mnist", "train", pad=32).images       # (60000, 1, 32, 32) uint8
+    to_float(images)                            # in [-1, 1]
 
-mnist, fashion-mnist, cifar10 are found under the data folder or downloaded; folder:PATH is anyone's images;
-glyphs are digits drawn from fonts; scenes are composed of digits. One set never stands in for another. What
-was read once stays in `<root>/cache/`, with a checksum: the second start takes a fraction of a second.
+mnist, fashion-mnist, cifar10 are found under the data folder or downloaded; folder:PATH is
+anyone's images; glyphs are digits drawn from fonts; scenes are composed of digits. One set never
+stands in for another. What was read once stays in `<root>/cache/`, with a checksum: the second
+start takes a fraction of a second.
 """
 
 import os
@@ -66,8 +68,8 @@ class Drawn:
 class DataSet:
     """A row of the table below: all that the package knows of a set by its name.
 
-    `caption` is a sentence with {} for a class's name, or {a} for the name with its article. `digits` names
-    the set that scenes are composed of, which then is in the place of an origin.
+    `caption` is a sentence with {} for a class's name, or {a} for the name with its article.
+    `digits` names the set that scenes are composed of, which then is in the place of an origin.
     """
 
     name: str
@@ -93,7 +95,8 @@ OTHER_CAPTION = "a photo of {}"             # a folder's classes may be names, o
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One split: images (N, C, H, W) uint8, labels (N,) int64 into class_names; `skipped` names bad files.
+    """One split: images (N, C, H, W) uint8, labels (N,) int64 into class_names; `skipped` names
+    bad files.
 
     Of scenes `truth` is what stands in them, and the label is the left or upper digit.
     """
@@ -111,7 +114,9 @@ class ImageSet:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for red, green, blue; colour alone says nothing about what the pictures show."""
+        """1 for grey, 3 for red, green, blue; colour alone says nothing about what the pictures
+        show.
+        """
         return self.images.shape[1]
 
     @property
@@ -121,7 +126,9 @@ class ImageSet:
 
     @property
     def captions(self) -> list[str]:
-        """A sentence an image: "the digit three", "a photo of a ship"; of a folder "a photo of {class}"."""
+        """A sentence an image: "the digit three", "a photo of a ship"; of a folder "a photo of
+        {class}".
+        """
         if self.truth is not None:
             return scenes.captions(self.truth)
         known = DATA_SETS.get(self.name)
@@ -143,7 +150,8 @@ class ImageSet:
 
 
 def data_root(root=None) -> Path:
-    """`root`, else MINILDM_DATA, else the checkout's data/ if it can be written, else ~/.cache/minildm.
+    """`root`, else MINILDM_DATA, else the checkout's data/ if it can be written, else
+    ~/.cache/minildm.
 
     Raises MinildmError where the home folder is needed and nobody knows it.
     """
@@ -155,19 +163,21 @@ def data_root(root=None) -> Path:
         return checkout / "data"
     try:
         return Path.home() / ".cache" / "minildm"
-    except RuntimeError as error:           # a container whose user has no entry in the list of users
+    except RuntimeError as error:         # a container whose user has no entry in the list of users
         raise MinildmError("this user's home folder is not known", "~/.cache/minildm",
                            "set MINILDM_DATA to a folder for data") from error
 
 
-def load(name: str, split: str = "train", *, size=None, pad=None, root=None, download=True) -> ImageSet:
+def load(name: str, split: str = "train", *, size: int | None = None, pad: int | None = None,
+         root: str | Path | None = None, download: bool = True) -> ImageSet:
     """Load a whole set, "train" or "test", as uint8 tensors.
 
-    size: side to which a folder's pictures are resized and cropped in the middle; by default their own if
-    they are all alike, square and at most 64, else 32, and a warning says so. pad: side to pad to
-    afterwards, 28 -> 32 say. root: see data_root. A folder without train/ and test/ gives a tenth of each
-    class for test: see `splits.choose_test`. A bad file is skipped: named in `.skipped`, counted in one
-    warning. Raises MinildmError for an unknown name, missing or damaged files, no network.
+    size: side to which a folder's pictures are resized and cropped in the middle; by default
+    their own if they are all alike, square and at most 64, else 32, and a warning says so. pad:
+    side to pad to afterwards, 28 -> 32 say. root: see data_root. A folder without train/ and
+    test/ gives a tenth of each class for test: see `splits.choose_test`. A bad file is skipped:
+    named in `.skipped`, counted in one warning. Raises MinildmError for an unknown name, missing
+    or damaged files, no network.
     """
     _check_arguments(name, split, size)
     root = data_root(root)
@@ -187,7 +197,8 @@ def load(name: str, split: str = "train", *, size=None, pad=None, root=None, dow
         raise MinildmError(f"no {split} image can be read", printable(name),
                            f"it takes {', '.join(FORMATS)}")
     if row and part.class_names != row.class_names:
-        raise MinildmError(f"its classes are {printable(', '.join(part.class_names))[:99]}", root / name,
+        names = printable(", ".join(part.class_names))[:99]
+        raise MinildmError(f"its classes are {names}", root / name,
                            f"the sub-folders should be {', '.join(row.class_names)}; "
                            "folder:PATH loads any set")
     images = part.images if pad is None else pad_to(part.images, pad)
@@ -206,13 +217,16 @@ def available(name: str, root=None) -> bool:
 
 
 def default() -> str:
-    """The set that lessons use: "mnist", downloaded if need be, else "glyphs", with a warning that says why."""
+    """The set that lessons use: "mnist", downloaded if need be, else "glyphs", with a warning
+    that says why.
+    """
     try:
         load("mnist")
     except MinildmError as error:
         if available("mnist"):              # then it is damaged, and that must be said
             raise
-        warnings.warn(f"{error.what}; glyphs, digits drawn from fonts, take its place", stacklevel=2)
+        warnings.warn(f"{error.what}; glyphs, digits drawn from fonts, take its place",
+                      stacklevel=2)
         return "glyphs"
     return "mnist"
 
@@ -243,7 +257,8 @@ def _check_arguments(name: str, split: str, size: int | None):
 
 
 def _make_there(row: DataSet, root: Path, download: bool):
-    """Download a set that is not there, one process at a time; raises MinildmError if that fails."""
+    """Download a set that is not there, one process at a time; raises MinildmError if that fails.
+    """
     if row.origin.is_there(root):
         return
     try:

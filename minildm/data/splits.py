@@ -15,16 +15,19 @@ FOLDERS = {"train": "train", "training": "train", "test": "test", "testing": "te
 
 
 def printable(text: str) -> str:
-    """The text with \\udcff in place of what no terminal can show: names of files need not be UTF-8."""
+    """The text with \\udcff in place of what no terminal can show: names of files need not be
+    UTF-8.
+    """
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The folders of "train" and "test", or of "" where there are none; and notes on what is left out.
+    """The folders of "train" and "test", or of "" where there are none; and notes on what is left
+    out.
 
-    Names count in any case of letters. A validation folder is the test split if there is no other, else
-    it is left out. Raises MinildmError if there is no such folder, one of the two is missing, or one is
-    there twice.
+    Names count in any case of letters. A validation folder is the test split if there is no
+    other, else it is left out. Raises MinildmError if there is no such folder, one of the two is
+    missing, or one is there twice.
     """
     if not os.path.isdir(folder):
         raise MinildmError("there is no such folder", printable(folder),
@@ -60,16 +63,16 @@ def _check_both(found: dict[str, str], folder: Path):
     for split, other in (("train", "test"), ("test", "train")):
         if split in found and other not in found:
             raise MinildmError(f"there is {found[split]}/ but not {other}/", printable(folder),
-                               "add it, or move the classes one level up: a tenth of them becomes test; "
-                               f"rename it if {found[split]} is a class")
+                               "add it, or move the classes one level up: a tenth of them becomes "
+                               f"test; rename it if {found[split]} is a class")
 
 
 def choose_test(labels: dict[int, str], n: int) -> set[int]:
     """Which of the readable pictures are for test: a tenth of each class, by a fixed seed.
 
-    `labels` has the class of each readable file of n. A class of 2 to 11 pictures gives one, a class of
-    one none. Where each class has one picture, a tenth of all and at least one is for test, if there are
-    two: their classes then have none to train on.
+    `labels` has the class of each readable file of n. A class of 2 to 11 pictures gives one, a
+    class of one none. Where each class has one picture, a tenth of all and at least one is for
+    test, if there are two: their classes then have none to train on.
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
     order = [i for i in order if i in labels]

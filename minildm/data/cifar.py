@@ -40,8 +40,7 @@ class CifarFiles:
 
     def source(self, root: Path) -> Source:
         if (root / "cifar10" / "train").is_dir():
-            rows = files.list_files(root / "cifar10")
-            return files.source(rows, "cifar10", size=32)
+            return files.source(files.list_files(root / "cifar10"), size=32)
         places = [root / ARCHIVE, *sorted((root / BATCHES).glob("*"))]
         key = [[str(place), stamp(place)] for place in places if place.exists()]
         return Source(key, partial(read, root, self.class_names))

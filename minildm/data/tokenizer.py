@@ -15,7 +15,6 @@ ids.
 """
 
 import functools
-import json
 import re
 import unicodedata
 import warnings

@@ -106,6 +106,7 @@ def read_files(listing: Listing, size: int | None = None) -> dict[str, Part]:
     if size is None:
         sizes = list(_in_threads(_size_of, [row.path for row in rows], f"listing {listing.name}"))
         errors = {i: found for i, found in enumerate(sizes) if isinstance(found, Unreadable)}
+        _leave_out_loose(rows, errors)
     side = size or usual_side(_of_readable(sizes, errors))
     pixels = _read_pixels(listing, side, errors)
     if size is None and usual_side(_of_readable(sizes, errors)) != side:
@@ -218,12 +219,8 @@ def _read_pixels(listing: Listing, side: int, errors: dict) -> Pixels:
 def _make_parts(listing: Listing, pixels: Pixels, errors: dict, notes: list) -> dict[str, Part]:
     """Give each picture its class and split; a class without a readable picture is left out."""
     rows = listing.rows
+    _leave_out_loose(rows, errors)
     readable = [i for i in range(len(rows)) if i not in errors]
-    if any(rows[i].label for i in readable):
-        for i in readable:
-            if not rows[i].label:
-                errors[i] = Unreadable(BESIDE)
-        readable = [i for i in readable if i not in errors]
     labels = {i: rows[i].label or listing.name for i in readable}
     class_names = tuple(sorted(set(labels.values())))
     empty = sorted({row.label for row in rows} - {"", *class_names})
@@ -243,6 +240,17 @@ def _make_parts(listing: Listing, pixels: Pixels, errors: dict, notes: list) -> 
                    if (rows[i].split or "train") == split]
         parts[split] = Part(images, numbers, class_names, tuple(skipped), tuple(notes))
     return parts
+
+
+def _leave_out_loose(rows: list[Row], errors: dict):
+    """Where sub-folders have pictures, those beside them have no class; else they are the only
+    class.
+    """
+    readable = [i for i in range(len(rows)) if i not in errors]
+    if any(rows[i].label for i in readable):
+        for i in readable:
+            if not rows[i].label:
+                errors[i] = Unreadable(BESIDE)
 
 
 def _split_of(rows: list[Row], labels: dict[int, str]) -> dict[int, str]:

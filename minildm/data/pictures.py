@@ -17,6 +17,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000     # larger images are skipped before they are decoded
 OWN_SIZE = 64               # squares up to this side may keep their size
 USUAL_SIZE = 32             # what all others become, unless a size is asked for
+ORIENTATION = 0x0112        # the EXIF tag
 STRIP = 1 << 20             # pixels of 16 bits that are converted at a time
 
 
@@ -91,16 +92,19 @@ def _check_size(image: Image.Image):
 def _square_rgb(image: Image.Image, side: int) -> Image.Image:
     # a broken EXIF block raises anything; the picture is then taken as it stands
     with contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         image = _eight_bits(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    image = image.convert("RGB")
-    if image.size == (side, side):
-        return image
-    return ImageOps.fit(image, (side, side))
+    # grey is resized before it takes three channels: the numbers are the same, the memory is not
+    if image.mode not in ("RGB", "L"):
+        image = image.convert("RGB")
+    if image.size != (side, side):
+        image = ImageOps.fit(image, (side, side))
+    return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

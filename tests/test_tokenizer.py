@@ -1,7 +1,9 @@
 """BPE against transformers' CLIP tokenizer, against its definition, and on whatever people type."""
 
 import contextlib
+import copy
 import json
+import pickle
 import random
 import re
 import unicodedata
@@ -18,6 +20,7 @@ from minildm.data.tokenizer import (
     END,
     LETTER,
     START,
+    AddedToken,
     Tokenizer,
     merge,
     normalise,
@@ -157,9 +160,90 @@ def test_files_come_back_and_bad_ones_are_named(tokenizer, tmp_path):
         (tmp_path / "tokenizer.json").write_text(json.dumps(broken))
         with pytest.raises(MinildmError, match="no tokenizer can be read|vocabulary lacks"):
             Tokenizer.load(tmp_path)
+    for hostile in "[" * 100_000, json.dumps({**tokenizer.vocab, "z": 0}), json.dumps({"a": None}):
+        (tmp_path / "h").mkdir(exist_ok=True)
+        (tmp_path / "h" / "vocab.json").write_text(hostile)
+        (tmp_path / "h" / "merges.txt").write_text("#version: 0.2\n")
+        with pytest.raises(MinildmError, match="no tokenizer can be read"):
+            Tokenizer.load(tmp_path / "h")
+    (tmp_path / "h" / "vocab.json").unlink()
+    (tmp_path / "h" / "vocab.json").symlink_to("/dev/zero")
+    with pytest.raises(MinildmError, match="vocab.json is not a file"):
+        Tokenizer.load(tmp_path / "h")
     (tmp_path / "t" / "merges.txt").write_text("#version: 0.2\nz z\n")
     with pytest.raises(MinildmError, match="lacks 1 tokens, 'zz'"):
         Tokenizer.load(tmp_path / "t")
     (tmp_path / "t" / "vocab.json").write_text("{")
     with pytest.raises(MinildmError, match="no tokenizer can be read"):
         Tokenizer.load(tmp_path / "t")
+
+
+# ---- words that were added to a vocabulary, and what is made of a tokenizer
+
+ADDED = ["<cat-toy>", "<cat-toy>-2", "Sks", "<|mid|>"]
+WITH_ADDED = ["a <cat-toy> red", "a<cat-toy>red", "<CAT-TOY> x", "sks SKS skss", "<cat-toy>-2 <cat-toy>-3",
+              " <cat-toy>  !", f"a {END} <cat-toy>", "<spec> <SPEC> a<spec>b", "", "<cat-toy", "<|mid|> <|MID|>"]
+
+
+def test_added_words_have_the_ids_of_transformers(tokenizer, tmp_path):
+    """As textual inversion adds them; one special, which counts only as it is written."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer.save(tmp_path / "plain")
+    theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path / "plain")
+    theirs.add_tokens(ADDED)
+    theirs.add_tokens([transformers.AddedToken("<spec>", special=True, normalized=False)])
+    theirs.save_pretrained(tmp_path / "added")
+    ours = Tokenizer.load(tmp_path / "added")
+    assert len(ours) == len(tokenizer) + 5 and (ours.start, ours.end) == (tokenizer.start, tokenizer.end)
+    for text in WITH_ADDED:
+        assert ours.encode(text) == theirs(text, add_special_tokens=False)["input_ids"], text
+    ours.save(tmp_path / "again")
+    again = Tokenizer.load(tmp_path / "again")
+    reread = transformers.CLIPTokenizer.from_pretrained(tmp_path / "again")
+    for text in WITH_ADDED:
+        assert ours.encode(text) == again.encode(text)
+        assert ours.encode(text) == reread(text, add_special_tokens=False)["input_ids"], text
+
+
+@pytest.mark.parametrize("file, content", [
+    ("added_tokens.json", {"<cat-toy>": 700}),
+    ("tokenizer_config.json", {"added_tokens_decoder": {"700": {"content": "<cat-toy>"}}}),
+    ("tokenizer.json", {"added_tokens": [{"id": 700, "content": "<cat-toy>"}]})])
+def test_an_added_word_is_one_id_wherever_it_is_stored(tokenizer, tmp_path, file, content):
+    tokenizer.save(tmp_path)
+    (tmp_path / file).write_text(json.dumps(content))
+    ours = Tokenizer.load(tmp_path)
+    red, three = tokenizer.encode("red three")
+    assert ours.encode("red <cat-toy> three") == [red, 700, three]
+    assert ours(["<cat-toy>"], 4).tolist() == [[ours.start, 700, ours.end, ours.end]]
+    assert ours.decode([red, 700, three]) == "red <cat-toy> three"
+    assert ours.encode(ours.decode([red, 700, three])) == [red, 700, three]
+
+
+@pytest.mark.parametrize("entry, what", [
+    ({"content": "<x>", "single_word": True}, "'<x>' counts as a whole word"),
+    ({"content": "!"}, "'!' has two ids"), ({"content": " "}, "is empty")])
+def test_an_added_word_that_cannot_be_represented_is_refused_by_name(tokenizer, tmp_path, entry, what):
+    tokenizer.save(tmp_path)
+    config = {"added_tokens_decoder": {"700": entry}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(MinildmError, match=what):
+        Tokenizer.load(tmp_path)
+
+
+def test_start_and_end_among_the_added_are_no_others(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    decoder = {str(i): {"content": word, "special": True, "normalized": True}
+               for word, i in ((START, tokenizer.start), (END, tokenizer.end))}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": decoder}))
+    ours = Tokenizer.load(tmp_path)
+    assert ours.added == () and [ours.encode(text) for text in TYPED] == [
+        tokenizer.encode(text) for text in TYPED]
+
+
+def test_a_tokenizer_travels_to_other_processes(tokenizer):
+    with_added = Tokenizer(tokenizer.merges, tokenizer.vocab, [AddedToken("<cat-toy>", 700)])
+    for ours in tokenizer, with_added:
+        for other in pickle.loads(pickle.dumps(ours)), copy.deepcopy(ours):
+            assert (other.vocab, other.merges, other.added) == (ours.vocab, ours.merges, ours.added)
+            assert [other.encode(text) for text in TYPED] == [ours.encode(text) for text in TYPED]

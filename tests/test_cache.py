@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from support.images import save_image, write_mnist
 
 from minildm import data
 from minildm.data import cache, idx
 from minildm.data.cache import Part, Source, cached, stamp
 from minildm.data.wordings import DIGITS
-from support.images import save_image, write_mnist
 
 pytestmark = [pytest.mark.filterwarnings("error"),
               pytest.mark.filterwarnings("ignore:.*not the published ones")]

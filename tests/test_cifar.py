@@ -9,12 +9,12 @@ from hashlib import md5
 
 import numpy as np
 import pytest
+from support.images import noise, save_image
 
 from minildm import MinildmError, data
 from minildm.data import cifar
 from minildm.data.sets import CLASSES
 from minildm.data.splits import SPLITS
-from support.images import noise, save_image
 
 pytestmark = pytest.mark.filterwarnings("error")
 

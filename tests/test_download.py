@@ -10,10 +10,10 @@ import time
 
 import pytest
 import torch
+from support.images import write_mnist
 
 from minildm import MinildmError, data
 from minildm.data import cifar, download, idx
-from support.images import write_mnist
 
 # two of these start together, on a server that takes its time
 CHILD = """

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.images import noise, save_image
 
 from minildm import MinildmError, data
 from minildm.data import files, pictures
 from minildm.data.files import list_files, read_files
 from minildm.data.splits import SPLITS
-from support.images import noise, save_image
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning must be asked for
 

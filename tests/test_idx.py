@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 import torch
+from support.images import noise, write_idx, write_mnist
 
 from minildm import MinildmError, data
 from minildm.data import idx
 from minildm.data.splits import SPLITS
-from support.images import noise, write_idx, write_mnist
 
 pytestmark = [pytest.mark.filterwarnings("error"),
               pytest.mark.filterwarnings("ignore:.*not the published ones")]

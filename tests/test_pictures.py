@@ -11,10 +11,10 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from support.images import noise, save_image
 
 from minildm.data import pictures
 from minildm.data.pictures import PixelBudget, read_picture, read_size
-from support.images import noise, save_image
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from support.tensors import sha256
 from torch.testing import assert_close
 
 from minildm import data
@@ -12,7 +13,6 @@ from minildm.data import scenes, sets
 from minildm.data.scenes import COLOURS, PLACES, Truth
 from minildm.data.wordings import DIGITS
 from minildm.evaluation.classifier import load_classifier
-from support.tensors import sha256
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.images import noise, save_image, write_mnist
 
 from minildm import MinildmError, data
 from minildm.data import sets
 from minildm.data.wordings import wordings
-from support.images import noise, save_image, write_mnist
 
 pytestmark = [pytest.mark.filterwarnings("error"),      # a warning must be asked for
               pytest.mark.filterwarnings("ignore:.*not the published ones")]

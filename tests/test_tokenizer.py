@@ -182,7 +182,8 @@ def test_files_come_back_and_bad_ones_are_named(tokenizer, tmp_path):
 
 ADDED = ["<cat-toy>", "<cat-toy>-2", "Sks", "<|mid|>"]
 WITH_ADDED = ["a <cat-toy> red", "a<cat-toy>red", "<CAT-TOY> x", "sks SKS skss", "<cat-toy>-2 <cat-toy>-3",
-              " <cat-toy>  !", f"a {END} <cat-toy>", "<spec> <SPEC> a<spec>b", "", "<cat-toy", "<|mid|> <|MID|>"]
+              " <cat-toy>  !", f"a {END} <cat-toy>", "<spec> <SPEC> a<spec>b", "", "<cat-toy",
+              "<|mid|> <|MID|>"]
 
 
 def test_added_words_have_the_ids_of_transformers(tokenizer, tmp_path):

@@ -3,9 +3,9 @@
     python benchmarks/folder_memory.py              folders of 5,000 and 10,000 pictures
     python benchmarks/folder_memory.py 1000 2000    of these numbers
 
-Writes pictures of 64 x 64 into a temporary folder, loads it in a process of its own, and prints one JSON
-line. The bytes per picture are the slope between the first and the last folder, so that what imports take
-does not count.
+Writes pictures of 64 x 64 into a temporary folder, loads it in a process of its own, and prints one
+JSON line. The bytes per picture are the slope between the first and the last folder, so that what
+imports take does not count.
 """
 
 import json

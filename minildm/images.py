@@ -1,6 +1,4 @@
-"""The conventions of pictures: uint8 0..255 in a set, float in [-1, 1] in a network, (N, C, H, W)
-in both.
-"""
+"""Pictures are (N, C, H, W): uint8 0..255 in a set, float in [-1, 1] in a network."""
 
 import math
 
@@ -68,9 +66,7 @@ def check_range(images, where: str):
 
 
 def to_unit(images, where: str):
-    """Turn images, uint8 or float in [-1, 1], into float32 in [-1, 1]; raises as check_range
-    does.
-    """
+    """Turn uint8, or float in [-1, 1], into float32 in [-1, 1]; raises as check_range does."""
     if images.dtype == torch.uint8:
         return to_float(images)
     check_range(images, where)

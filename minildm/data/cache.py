@@ -42,18 +42,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set comes from: `key`, which changes when the source does, and the function that
-    reads it.
-    """
+    """Where a set comes from: a `key`, which changes when the source does, and its reader."""
 
     key: list
     read: Callable[[], dict[str, Part]]
 
 
 def stamp(path: str | os.PathLike) -> tuple[int, int, int, int]:
-    """Size, times of change and inode of a file; they tell apart even two files that changed
-    names.
-    """
+    """Size, times of change and inode: they tell apart even two files that changed names."""
     try:
         status = os.stat(path)
     except OSError:                                 # a link to nothing
@@ -67,9 +63,8 @@ def sha256(thing) -> str:
 
 
 def cached(folder: Path, slug: str, split: str, source: Source) -> Part:
-    """One split from its copy in `folder`, if that is whole and of this source; else read and
-    kept.
-    """
+    """Read one split from its copy in `folder`, or from its source if no copy fits."""
+    # without the lock first: a copy is only ever replaced whole
     key = sha256([VERSION, source.key])
     part, _ = _open_copy(folder / f"{slug}-{split}", key)
     if part is not None:
@@ -93,9 +88,7 @@ def cached(folder: Path, slug: str, split: str, source: Source) -> Part:
 
 
 def _open_copy(place: Path, key: str) -> tuple[Part | None, str]:
-    """The copy in `place`, or None if there is none of this key; and what is damaged, if anything
-    is.
-    """
+    """The copy in `place`, or None if there is none of this key; and what is damaged in it."""
     if not (place / META).is_file():
         return None, ""
     try:

@@ -7,6 +7,7 @@ import torch
 from minildm.data.combinations import COLOURS, Truth
 from minildm.data.wordings import DIGITS, with_article
 
+# a draw picks from a tuple by its place: an order that must stay, or old seeds say something else
 SPOTS = (("in the top left", "in the upper left", "at the top left"),
          ("in the top right", "in the upper right", "at the top right"),
          ("in the bottom left", "in the lower left", "at the bottom left"),
@@ -22,9 +23,7 @@ OMISSIONS = ("colours", "digits", "places", "all but one word")
 
 @dataclass(frozen=True)
 class Draws:
-    """Uniform numbers that decide the wording of one sentence, in the order in which they are
-    drawn.
-    """
+    """Uniform numbers that decide the wording of one sentence, in the order of drawing."""
 
     start: float        # how it begins
     order: float        # which of two digits is named first

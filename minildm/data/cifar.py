@@ -1,6 +1,4 @@
-"""CIFAR-10 as it is published: an archive of six pickled batches, or the batches unpacked beside
-it.
-"""
+"""CIFAR-10 as it is published: an archive of six pickled batches, or these unpacked."""
 
 import hashlib
 import pickle
@@ -96,6 +94,7 @@ class _Archive:
                                "a network")
         if _md5(_read_file(self.path)) != self.md5:
             raise MinildmError(f"{ARCHIVE} is damaged: its MD5 differs", self.path, DELETE)
+        # nothing is unpacked to the disk: other processes may be reading there
         with tarfile.open(self.path) as tar:
             return {member.name: tar.extractfile(member).read()
                     for member in tar if member.isfile()}

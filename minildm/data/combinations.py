@@ -47,19 +47,20 @@ class Truth:
 
 def is_held_out(digit, colour, place):
     """Whether training lacks a combination: one in five, of each digit and colour some places."""
+    # every pair of digit, colour and place is still seen, each with other thirds
     return (digit + 2 * colour + 3 * place) % 5 == 0
 
 
 def catalogue() -> Truth:
-    """Every scene there can be, but for handwriting and jitter: 300 of one digit, 6,000 of two;
-    no boxes.
-    """
+    """Every scene there can be, without handwriting and jitter: 300 of one digit, 6,000 of two."""
+    # 60 things, a digit in a colour; the order of the catalogue decides what a seed draws
     digit, colour = torch.cartesian_prod(torch.arange(10), torch.arange(6)).T           # (60,)
     alone = [_thing(digit, colour, place) for place in range(ALONE)]
     alone = torch.cat(alone)                                                            # (300, 3)
     alone = torch.stack([alone, torch.full_like(alone, NOTHING)], 1)                   # (300, 2, 3)
 
     first, second = torch.cartesian_prod(torch.arange(60), torch.arange(60)).T
+    # of one colour, "the red one" would not say which
     different = colour[first] != colour[second]
     first, second = first[different], second[different]                                 # (3000,)
     pairs = []

@@ -1,6 +1,4 @@
-"""What stands in a picture of a scene, found again by rules, and what of it is as it was asked
-for.
-"""
+"""Rules that find again what stands in a scene, and say what of it is as it was asked for."""
 
 from dataclasses import dataclass
 
@@ -18,9 +16,7 @@ CROP, DIGIT = 28, 20    # side of a classifier's picture, and of the digit in it
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Where N pictures are cut in two along one axis: whether there is a gap (N,), what lies
-    before it.
-    """
+    """Where N pictures are cut in two along one axis: if there is a gap, and what is before it."""
 
     there: torch.Tensor
     before: torch.Tensor    # (N, 1, 32) or (N, 32, 1) bool
@@ -40,6 +36,7 @@ def detect(images, classifier) -> Truth:
     sideways = columns.there
     stacked = rows.there & ~sideways
     pair = sideways | stacked
+    # side by side counts first: two digits of unequal height may have an empty row too
     before = torch.where(sideways[:, None, None], columns.before.expand_as(ink),
                          rows.before.expand_as(ink))
     one = ~pair[:, None, None]
@@ -48,6 +45,7 @@ def detect(images, classifier) -> Truth:
     boxes = boxes_of((parts > INK).flatten(0, 1)).unflatten(0, (-1, 2))         # (N, 2, 4)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
 
+    # of a digit alone; two digits are told apart by the gap between them
     nearest = torch.cdist(centre[:, 0], CENTRES[:ALONE]).argmin(1)
     first = torch.where(sideways, LEFT, torch.where(stacked, ABOVE, nearest))
     places = torch.stack([first, first + 1], 1)
@@ -69,15 +67,14 @@ def _cut(ink, axis: int) -> Cut:
     darkest, cut = profile[:, GAP].min(1)
     cut = cut + GAP.start
     share = mass.gather(1, cut[:, None])[:, 0] / mass[:, -1].clamp(min=1e-6)
+    # a thin stroke's end is no second digit
     balanced = (share > MINOR) & (share < 1 - MINOR)
     before = torch.arange(SIZE) < cut[:, None]                      # (N, 32)
     return Cut((darkest < DARK) & balanced, before.unsqueeze(other))
 
 
 def _colours_in(parts, rgb):
-    """The colour of each part, by the hue of its mean pixel: (N, 2, H, W), (N, 3, H, W) -> (N,
-    2).
-    """
+    """The colour of each part (N, 2, H, W) by its mean pixel in rgb (N, 3, H, W): (N, 2)."""
     # squared, so that the soft edges, where hues are uncertain, count little
     weight = parts.square()
     mean = torch.einsum("nkhw,nchw->nkc", weight, rgb)
@@ -85,9 +82,7 @@ def _colours_in(parts, rgb):
 
 
 def _digits_in(parts, boxes, centre, classifier):
-    """The digit in each part (N, 2, H, W), moved to the middle and scaled as the classifier knows
-    it.
-    """
+    """The digit in each part (N, 2, H, W), after moving it to where the classifier expects it."""
     brightest = parts.amax((2, 3), keepdim=True).clamp(min=1e-6)
     crops = (parts / brightest).flatten(0, 1)[:, None]              # (2 N, 1, H, W)
     side = (boxes[..., 2:] - boxes[..., :2]).amax(-1).flatten()

@@ -23,9 +23,7 @@ CHUNK = 1 << 16
 
 @dataclass
 class Clock:
-    """Counts a download's bytes and seconds over all its files; `check` raises TimeoutError when
-    too slow.
-    """
+    """Counts bytes and seconds over all files; `check` raises TimeoutError when it is too slow."""
 
     limit: float = LIMIT
     received: int = 0
@@ -38,9 +36,7 @@ class Clock:
 
 
 def fetch(urls: list[str], md5: str, clock: Clock) -> bytes:
-    """Download a file from the first of `urls` that gives it with this MD5; raises OSError of the
-    last one.
-    """
+    """Download the file with this MD5 from one of `urls`; raises OSError if none gives it."""
     failure = OSError("there is no address to download from")
     for url in urls:
         try:
@@ -61,6 +57,7 @@ def fetch(urls: list[str], md5: str, clock: Clock) -> bytes:
 
 def _read(url: str, clock: Clock) -> bytes:
     """Download one address, looking at the clock whenever some bytes have come."""
+    # some servers refuse what calls itself Python
     request = urllib.request.Request(url, headers={"User-Agent": "minildm"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         total = response.headers.get("Content-Length")

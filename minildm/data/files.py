@@ -24,14 +24,13 @@ from minildm.data.pictures import OWN_SIZE, USUAL_SIZE, read_picture, read_size
 from minildm.data.splits import choose_test, find_splits, printable
 
 BESIDE = "it lies beside the classes' folders"
-AT_ONCE = 256           # files given to the threads at a time: what waits for its turn takes memory
+# files given to the threads at a time: what is decoded and waits for its turn takes memory
+AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A file: its split ("" if the folder has none), class ("" if in no sub-folder), path and
-    stamp.
-    """
+    """A file: its split, or "" without splits; its class, or "" in no sub-folder; path; stamp."""
 
     split: str
     label: str
@@ -41,9 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder, in an order that is always the same, and notes about what was left
-    out.
-    """
+    """The files of a folder, always in the same order, and notes about what was left out."""
 
     name: str
     rows: list[Row]
@@ -58,21 +55,21 @@ class Unreadable:
 
 
 def list_files(folder: Path) -> Listing:
-    """List every file below a folder but hidden ones; raises MinildmError if the splits are
-    unclear.
-    """
+    """List the files below a folder that are not hidden; raises MinildmError as find_splits."""
     splits, notes = find_splits(folder)
     rows = []
     for split, place in splits.items():
         unreadable = []
         for here, below, files in os.walk(place, followlinks=True, onerror=unreadable.append):
             real = Path(here).resolve()
+            # changed in place, which is how os.walk is told where to go on
             below[:] = sorted(name for name in below if _enters(real, here, name))
             inside = Path(here).relative_to(place).parts
             label = inside[0] if inside else ""
             for name in sorted(files):
-                if not name.startswith("."):
-                    path = os.path.join(here, name)
+                path = os.path.join(here, name)
+                # a file may vanish while its folder is listed
+                if not name.startswith(".") and os.path.lexists(path):
                     rows.append(Row(split, label, path, stamp(path)))
         notes += [f"{printable(error.filename)} can't be entered: {error.strerror}"
                   for error in unreadable]
@@ -80,15 +77,15 @@ def list_files(folder: Path) -> Listing:
 
 
 def _enters(real: Path, here: str, name: str) -> bool:
-    """Whether a sub-folder is walked: not a hidden one, nor a link to a folder above, which would
-    not end.
-    """
+    """Whether a sub-folder is walked: no hidden one, and no link to a folder above it."""
+    # such a link would lead round and round
     return not name.startswith(".") and not real.is_relative_to(Path(here, name).resolve())
 
 
 def source(listing: Listing, size: int | None = None) -> Source:
     """The source of a folder's pictures: it is another as soon as any file is another."""
     digest = hashlib.sha256()
+    # row by row: the text of all rows would take more memory than the rows
     for row in listing.rows:
         digest.update(repr(row).encode("utf-8", "backslashreplace"))
     key = [listing.name, size, listing.notes, digest.hexdigest()]
@@ -114,6 +111,7 @@ def read_files(listing: Listing, size: int | None = None) -> dict[str, Part]:
         side = usual_side(_of_readable(sizes, errors))
         pixels = _read_pixels(listing, side, errors)
     notes = list(listing.notes)
+    # who asked for a size knows it
     if size is None:
         notes += size_note(_of_readable(sizes, errors), side)
     return _make_parts(listing, pixels, errors, notes)
@@ -129,9 +127,7 @@ def usual_side(sizes: set[tuple[int, int]]) -> int:
 
 
 def size_note(sizes: set[tuple[int, int]], side: int) -> list[str]:
-    """A line that says what becomes of pictures that are larger than `side`, and how to keep
-    more.
-    """
+    """A line that says what becomes of pictures larger than `side`, and how to keep more."""
     shortest = min((min(size) for size in sizes), default=0)
     if shortest <= side:
         return []
@@ -151,11 +147,10 @@ def _size_of(path: str):
 
 
 def _attempt(read: Callable, *arguments):
-    """What `read` returns, or why it could not: Pillow raises anything, and the other files may
-    be good.
-    """
+    """What `read` returns, or the reason why it could not."""
     try:
         return read(*arguments)
+    # Pillow raises anything, and the other files may be good
     except Exception as error:
         return Unreadable(f"{type(error).__name__}: {error}".replace("\n", " "))
 
@@ -174,29 +169,32 @@ class Pixels:
     """Pictures in one array (n, C, side, side), grey until the first coloured one comes."""
 
     def __init__(self, n: int, side: int):
-        try:
-            # memory that is not written to is not taken
-            self.array = np.zeros((n, 1, side, side), np.uint8)
-        except (MemoryError, ValueError) as error:
-            raise MinildmError(f"{n} pictures of {side}×{side} don't fit into memory",
-                               fix="choose a smaller size, or fewer pictures") from error
+        self.array = _zeros(n, 1, side)
 
     def put(self, i: int, picture: np.ndarray):
         """Store a picture (side, side, 3) at place i; all before it must have been stored."""
         channels = picture.transpose(2, 0, 1)
-        if len(self.array[i]) == 1 and (channels != channels[:1]).any():
-            n, _, side, _ = self.array.shape
-            grey, self.array = self.array, np.zeros((n, 3, side, side), np.uint8)
-            self.array[:i] = grey[:i]               # a grey picture has three equal channels
+        n, present, side, _ = self.array.shape
+        if present == 1 and (channels != channels[:1]).any():
+            grey, self.array = self.array, _zeros(n, 3, side)
+            # numpy repeats the one channel: a grey picture has three that are equal
+            self.array[:i] = grey[:i]
         self.array[i] = channels[:self.array.shape[1]]
 
     def take(self, places: list[int]) -> torch.Tensor:
-        """Those at increasing places, moved to the front: no copy, and the others are
-        overwritten.
-        """
+        """Those at increasing places, moved to the front; what lay there is overwritten."""
         for to, place in enumerate(places):
             self.array[to] = self.array[place]
         return torch.from_numpy(self.array[:len(places)])
+
+
+def _zeros(n: int, channels: int, side: int) -> np.ndarray:
+    # the system gives zeros page by page, when they are written to: what stays empty costs nothing
+    try:
+        return np.zeros((n, channels, side, side), np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise MinildmError(f"{n} pictures of {side}×{side} don't fit into memory",
+                           fix="choose a smaller size, or fewer pictures") from error
 
 
 def _read_pixels(listing: Listing, side: int, errors: dict) -> Pixels:
@@ -229,6 +227,7 @@ def _make_parts(listing: Listing, pixels: Pixels, errors: dict, notes: list) -> 
         notes.append(f"left out, since no picture in it can be read: {names}")
     split_of = _split_of(rows, labels)
     _check_splits(rows, labels, split_of, listing.name)
+    # numbers follow the alphabet, so that they are the same on every machine
     number = {name: k for k, name in enumerate(class_names)}
     parts = {}
     # test first, as a copy: then the training pictures can move up within the array
@@ -243,9 +242,7 @@ def _make_parts(listing: Listing, pixels: Pixels, errors: dict, notes: list) -> 
 
 
 def _leave_out_loose(rows: list[Row], errors: dict):
-    """Where sub-folders have pictures, those beside them have no class; else they are the only
-    class.
-    """
+    """Where sub-folders have pictures, those beside them have no class; else they are one."""
     readable = [i for i in range(len(rows)) if i not in errors]
     if any(rows[i].label for i in readable):
         for i in readable:
@@ -271,8 +268,8 @@ def _check_splits(rows: list[Row], labels: dict, split_of: dict, name: str):
     for split, classes in seen.items():
         if not classes:
             raise MinildmError(f"no {split} image can be read, though there is a folder for them",
-                               name, "put pictures into it, or move the classes one level up: a tenth of "
-                               "them becomes test")
+                               name, "put pictures into it, or move the classes one level up: "
+                               "a tenth of them becomes test")
     unseen = printable(", ".join(sorted(seen["test"] - seen["train"])))
     if unseen:
         raise MinildmError(f"test/ has classes that train/ has not: {unseen[:99]}", name,

@@ -11,6 +11,7 @@ SIZE = 32       # side of a scene
 
 def hsv_to_rgb(hue, saturation: float, value):
     """Hue in degrees and value (...) -> red, green, blue (..., 3) (Smith 1978)."""
+    # red is full at 0 degrees, green at 120, blue at 240: a third of the circle apart
     sixth = hue[..., None] / 60
     k = (torch.tensor([5.0, 3.0, 1.0]) + sixth) % 6
     away = torch.minimum(k, 4 - k).clamp(0, 1)
@@ -18,29 +19,25 @@ def hsv_to_rgb(hue, saturation: float, value):
 
 
 def hue_of(rgb):
-    """Red, green, blue (..., 3) -> hue in degrees from 0 to 360, the angle in the plane of no
-    brightness.
-    """
+    """Red, green, blue (..., 3) -> hue in degrees, 0 to 360: the angle around the axis of greys."""
     r, g, b = rgb.unbind(-1)
+    # the three axes seen along the grey diagonal stand 120 degrees apart
     y = 3**0.5 * (g - b)
     x = 2 * r - g - b
     return torch.rad2deg(torch.atan2(y, x)) % 360
 
 
 def boxes_of(mask):
-    """The smallest box around what is True: (M, H, W) -> (M, 4) left, top, right, bottom; empty:
-    zeros.
-    """
+    """The smallest box around what is True, zeros where nothing is: (M, H, W) -> (M, 4)."""
     left, right = _ends(mask.any(1))
     top, bottom = _ends(mask.any(2))
     return torch.stack([left, top, right, bottom], 1).float()
 
 
 def _ends(line):
-    """The first True of each row of (M, side), and one after the last; both 0 where there is
-    none.
-    """
+    """The first True of each row (M, side), and one after the last; both 0 if there is none."""
     side = line.shape[1]
+    # argmax gives the first of equals
     first = line.int().argmax(1)
     after = side - line.flip(1).int().argmax(1)
     return first, after * line.any(1)
@@ -68,8 +65,10 @@ def centre_of_mass(maps):
     Only their part above the mean is weighed.
     """
     h, w = maps.shape[-2:]
+    # an even background has its centre in the middle, and would pull everything there
     mass = (maps - maps.mean((-2, -1), keepdim=True)).clamp(min=0)
     mass = mass / mass.sum((-2, -1), keepdim=True).clamp(min=1e-12)
+    # a cell's centre is half a cell from its edge
     x = SIZE * (torch.arange(w) + 0.5) / w
     y = SIZE * (torch.arange(h) + 0.5) / h
     across = (mass.sum(-2) * x).sum(-1)

@@ -45,15 +45,14 @@ def draw_glyphs(counts: dict[str, int]) -> dict[str, Part]:
         draws = torch.rand(n, 8, generator=torch.Generator().manual_seed(seed))
         font = (draws[:, 0] * len(FONTS)).long()
         glyph = labels * len(FONTS) + font
+        # the order of the draws decides what a seed draws
         images = _render(fields, glyph, _pose(draws[:, 1:]))
         parts[split] = Part(images, labels, DIGITS)
     return parts
 
 
 def _pose(draws) -> Pose:
-    """The pose that uniform draws (n, 7) stand for: turned, slanted, stretched, shifted, of some
-    weight.
-    """
+    """The pose that uniform draws (n, 7) stand for: turn, slant, weight, stretch, shift."""
     n = len(draws)
     turn = 0.6 * (draws[:, 0] - 0.5)                        # radians
     slant = 0.6 * (draws[:, 1] - 0.5)
@@ -88,9 +87,8 @@ def _render(fields, glyph, pose: Pose):
 
 
 def _distance_fields():
-    """The distance to the outline, positive inside, of each digit in each font, (10 * fonts, 1,
-    64, 64).
-    """
+    """The distance to the outline, positive inside, for each digit and font: (140, 1, 64, 64)."""
+    # here, since importing it takes a second that other sets don't need
     from matplotlib import get_data_path
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
@@ -119,9 +117,7 @@ def _centred(loops: list) -> list:
 
 
 def _distance_inside(loops, points):
-    """How far inside the closed loops [(S, 2)] each of the points (P, 2) lies, (P,); negative
-    outside.
-    """
+    """How far inside closed loops [(S, 2)] the points (P, 2) lie, negative outside: (P,)."""
     start = torch.cat([loop[:-1] for loop in loops])
     end = torch.cat([loop[1:] for loop in loops])
     edge = end - start                                                          # (S, 2)

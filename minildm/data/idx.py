@@ -34,9 +34,7 @@ DELETE = "delete it: the next start downloads it, if there is a network"
 
 @dataclass(frozen=True)
 class IdxFiles:
-    """A set of four idx files in `<root>/<folder>/raw`; `folder` is also torchvision's name of
-    the set.
-    """
+    """Four idx files in `<root>/<folder>/raw`; torchvision calls the set by the same name."""
 
     folder: str
     class_names: tuple[str, ...]
@@ -87,6 +85,7 @@ def read(paths: list[Path], folder: str, class_names: tuple[str, ...]) -> dict[s
 
 
 def _part(images, labels, class_names, notes) -> Part:
+    # copied, since what was read from bytes can't be written to
     pixels = torch.from_numpy(images.copy())[:, None]       # (N, 1, 28, 28)
     return Part(pixels, torch.from_numpy(labels.astype(np.int64)), class_names, (), notes)
 
@@ -124,6 +123,7 @@ def _check_published(contents: list[bytes], paths: list[Path], folder: str) -> t
     for name, checksums in PUBLISHED.items():
         for file, checksum in zip(FILES, checksums, strict=True):
             known[checksum] = (name, file)
+    # all four decide: one stranger among published files is damage, four are a set of their own
     strangers = []
     for content, path in zip(contents, paths, strict=True):
         found = known.get(hashlib.md5(content, usedforsecurity=False).hexdigest())

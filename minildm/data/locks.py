@@ -14,7 +14,7 @@ from pathlib import Path
 from minildm import MinildmError
 
 STALE = 900        # seconds; longer than any download or reading that makes progress should hold on
-POLL = 0.1
+POLL = 0.1          # seconds
 
 
 @contextlib.contextmanager
@@ -32,6 +32,7 @@ def waiting_lock(path: str | Path, patience: float = STALE):
         yield                               # nobody can write here, so nobody can spoil anything
         return
     with file, contextlib.ExitStack() as stack:
+        # polled, since a system call that waits can't be given up, nor say what it waits for
         began = time.monotonic()
         told = False
         while not _taken(file, path, stack):
@@ -55,9 +56,7 @@ def _taken(file, path: Path, stack: contextlib.ExitStack) -> bool:
 
 
 def _flock(file) -> bool:
-    """Whether the operating system's lock could be had; it ends when the file closes, even by a
-    kill.
-    """
+    """Whether the system's lock could be had; it ends with the process, even by a kill."""
     try:
         if os.name == "nt":
             import msvcrt

@@ -22,9 +22,7 @@ STRIP = 1 << 20             # pixels of 16 bits that are converted at a time
 
 
 class PixelBudget:
-    """Lets threads decode pictures side by side as long as these have at most `limit` pixels
-    together.
-    """
+    """Lets threads decode side by side as long as they have at most `limit` pixels together."""
 
     def __init__(self, limit: int):
         self.limit, self.used = limit, 0
@@ -50,9 +48,7 @@ BUDGET = PixelBudget(MAX_PIXELS)
 
 
 def read_size(path) -> tuple[int, int]:
-    """Width and height by a file's first bytes; raises ValueError, or anything that Pillow
-    raises.
-    """
+    """Width and height by a file's first bytes; raises ValueError, or anything as Pillow does."""
     with _open_file(path) as file, Image.open(file, formats=FORMATS) as image:
         _check_size(image)
         return image.size

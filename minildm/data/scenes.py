@@ -65,9 +65,7 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How the digits of n scenes are to lie: centre (n, 2, 2), size of the longer side (n, 2), in
-    pixels.
-    """
+    """How digits are to lie: centre (n, 2, 2), and size of the longer side (n, 2), in pixels."""
 
     centre: torch.Tensor
     size: torch.Tensor
@@ -85,6 +83,7 @@ def compose(digits, labels, n: int, seed: int = 0, held_out: bool | None = None)
     there = scenes.digits >= 0                                              # (n, 2)
     which = _handwriting(draws, scenes.digits, labels)                      # (n, 2)
     layout = _layout(draws, scenes.places)
+    # up to ten degrees beside the colour: its neighbours are sixty away
     hue = 60 * scenes.colours + 20 * (draws.hue - 0.5)
     rgb = hsv_to_rgb(hue, 0.85, 0.75 + 0.25 * draws.value)                  # (n, 2, 3)
 
@@ -107,6 +106,7 @@ def _choose(draws: Draws, held_out: bool | None) -> Truth:
     if held_out is not None:
         every = every[every.held_out == held_out]
     alone = every.digits[:, 1] < 0
+    # chosen by half, since the catalogue has twenty times more scenes of two
     ones = alone.nonzero()[:, 0]
     twos = (~alone).nonzero()[:, 0]
     one = ones[(draws.scene * len(ones)).long()]                            # (n,)
@@ -124,9 +124,7 @@ def _handwriting(draws: Draws, digits, labels):
 
 
 def _layout(draws: Draws, places) -> Layout:
-    """Near their places (n, 2): a digit alone is larger, two move together across the line they
-    are on.
-    """
+    """Near their places (n, 2): one alone is larger, two move together across their axis."""
     first = places[:, :1]
     corner = first < CORNERS
     pair = first >= LEFT
@@ -135,6 +133,7 @@ def _layout(draws: Draws, places) -> Layout:
     reach = torch.where(pair, 0.75, 1)
     wobble = 2 * draws.wobble - 1                                           # -1 to 1
     centre = CENTRES[places] + wobble * reach[..., None]                    # (n, 2, 2)
+    # side by side they move up and down, one above the other to the sides
     sideways = first[..., None] == LEFT
     across = torch.cat([~sideways, sideways], -1)                           # (n, 1, 2): x, y
     slide = 10 * draws.slide[:, None, None] - 5
@@ -142,9 +141,7 @@ def _layout(draws: Draws, places) -> Layout:
 
 
 def _place(digits, centre, size):
-    """Digits (2 n, 1, h, w) uint8 on canvases: ink (n, 2, 32, 32) in [0, 1], half their sides (n,
-    2, 2).
-    """
+    """Draw digits (2 n, 1, h, w) as ink (n, 2, 32, 32); and half their sides (n, 2, 2)."""
     ink = digits.float() / 255
     box = boxes_of(ink[:, 0] > 0.25)                                        # (2 n, 4)
     side = box[:, 2:] - box[:, :2]

@@ -90,15 +90,16 @@ DATA_SETS = {row.name: row for row in (
 )}
 NAMES = (*DATA_SETS, "folder:PATH")
 CLASSES = {name: row.class_names for name, row in DATA_SETS.items()}
-OTHER_CAPTION = "a photo of {}"             # a folder's classes may be names, or in the plural
+# without an article, since a folder's classes may be names, or in the plural
+OTHER_CAPTION = "a photo of {}"
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One split: images (N, C, H, W) uint8, labels (N,) int64 into class_names; `skipped` names
-    bad files.
+    """One split: images (N, C, H, W) uint8, and labels (N,) int64 into class_names.
 
-    Of scenes `truth` is what stands in them, and the label is the left or upper digit.
+    `skipped` names bad files. `truth` tells what stands in scenes, whose label is the left or upper
+    digit; it is None for all others.
     """
 
     name: str
@@ -114,9 +115,7 @@ class ImageSet:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for red, green, blue; colour alone says nothing about what the pictures
-        show.
-        """
+        """1 for grey, 3 for red, green and blue."""
         return self.images.shape[1]
 
     @property
@@ -126,9 +125,7 @@ class ImageSet:
 
     @property
     def captions(self) -> list[str]:
-        """A sentence an image: "the digit three", "a photo of a ship"; of a folder "a photo of
-        {class}".
-        """
+        """A sentence an image: "the digit three", "a photo of a ship"."""
         if self.truth is not None:
             return scenes.captions(self.truth)
         known = DATA_SETS.get(self.name)
@@ -143,6 +140,7 @@ class ImageSet:
     def subset(self, n: int, seed: int = 0) -> "ImageSet":
         """n images drawn by seed without replacement; all of them, shuffled, if there are fewer."""
         generator = torch.Generator().manual_seed(seed)
+        # drawn on the CPU, so that every device picks the same
         pick = torch.randperm(len(self), generator=generator)[:n]
         truth = None if self.truth is None else self.truth[pick]
         pick = pick.to(self.labels.device)
@@ -217,9 +215,7 @@ def available(name: str, root=None) -> bool:
 
 
 def default() -> str:
-    """The set that lessons use: "mnist", downloaded if need be, else "glyphs", with a warning
-    that says why.
-    """
+    """The set that lessons use: "mnist", or with a warning "glyphs", if mnist can't be had."""
     try:
         load("mnist")
     except MinildmError as error:

@@ -15,9 +15,7 @@ FOLDERS = {"train": "train", "training": "train", "test": "test", "testing": "te
 
 
 def printable(text: str) -> str:
-    """The text with \\udcff in place of what no terminal can show: names of files need not be
-    UTF-8.
-    """
+    """The text with escapes in place of what no terminal can show: names need not be UTF-8."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -32,8 +30,12 @@ def find_splits(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if not os.path.isdir(folder):
         raise MinildmError("there is no such folder", printable(folder),
                            "check the spelling; unpack an archive first")
-    below = sorted(entry.name for entry in os.scandir(folder)
-                   if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        below = sorted(entry.name for entry in os.scandir(folder)
+                       if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise MinildmError(f"this folder can't be listed: {error.strerror}", printable(folder),
+                           "make it readable") from error
     found = {}
     for name in below:
         kind = FOLDERS.get(name.lower())
@@ -76,6 +78,7 @@ def choose_test(labels: dict[int, str], n: int) -> set[int]:
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
     order = [i for i in order if i in labels]
+    # the second of each class, then every tenth: so the first always is for training
     seen, chosen = Counter(), set()
     for i in order:
         if seen[labels[i]] % 10 == 1:

@@ -63,9 +63,7 @@ def as_text(text: str | bytes) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Letters, single digits, runs of other signs, English endings (CLIP's pattern); blanks fall
-    away.
-    """
+    """Split a text by CLIP's pattern: letters, single digits, other signs, English endings."""
     plain = [c if c < "\x80" else PLAIN.get(unicodedata.category(c)[0], "!") for c in text]
     return [text[m.start():m.end()] for m in WORD.finditer("".join(plain))]
 
@@ -107,6 +105,7 @@ class Tokenizer:
         self.rank = {pair: i for i, pair in enumerate(merges)}
         self.token = {i: token for token, i in self.vocab.items()}
         self.start, self.end = self.vocab[START], self.vocab[END]
+        # texts repeat their words
         self.bpe = functools.lru_cache(10_000)(self.bpe)
         # as they are typed, before anything else; or in any case of letters, after normalising
         self.exact = {START: self.start, END: self.end}
@@ -171,9 +170,7 @@ class Tokenizer:
         return tuple(self.vocab[part] for part in parts)
 
     def encode(self, text: str | bytes) -> list[int]:
-        """All ids of a text, without start and end; where the text spells <|endoftext|>, that
-        very token.
-        """
+        """All ids of a text, without start and end; words like <|endoftext|> have their own id."""
         ids = []
         for part, special in _split(as_text(text), self.exact):
             if special is not None:
@@ -225,9 +222,7 @@ class Tokenizer:
         return text
 
     def decode(self, ids) -> str:
-        """The text of ids, words apart: "it's" comes back as "it 's", and encodes to the same
-        ids.
-        """
+        """The text of ids, words apart: "it's" comes back as "it 's", which has the same ids."""
         return self.to_bytes(ids).decode("utf-8", "replace").strip(" ")
 
 

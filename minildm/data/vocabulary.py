@@ -17,9 +17,7 @@ LARGEST = 50_000_000        # bytes of a file; CLIP's are 2 MB
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A word with an id of its own; `normalized`: in any case of letters, else exactly as it is
-    written.
-    """
+    """A word with an id of its own; `normalized` ones are found in any case of letters."""
 
     word: str
     id: int
@@ -27,9 +25,7 @@ class AddedToken:
 
 
 def read_vocabulary(folder: Path) -> tuple[list, dict[str, int], list[AddedToken]]:
-    """Read merges, vocabulary and added tokens of a folder; raises MinildmError that says what is
-    wrong.
-    """
+    """Read merges, vocabulary and added tokens; raises MinildmError that says what is wrong."""
     try:
         whole = None
         if (folder / "tokenizer.json").is_file():
@@ -57,6 +53,7 @@ def save_vocabulary(folder: Path, merges: list, vocab: dict[str, int], added: It
     (folder / "vocab.json").write_text(text, "utf-8")
     lines = ["#version: 0.2", *map(" ".join, merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    # where transformers looks for them; a tokenizer without any needs no such file
     if added:
         decoder = {str(token.id): {"content": token.word, "normalized": token.normalized,
                                    "special": not token.normalized, "single_word": False,
@@ -81,9 +78,7 @@ def _pair(entry) -> tuple[str, str]:
 
 
 def _added_tokens(folder: Path, whole: dict, vocab: dict[str, int]) -> list[AddedToken]:
-    """The added tokens of a folder, but for start and end; MinildmError for one that can't be
-    represented.
-    """
+    """The added tokens of a folder without start and end; raises as _check_added."""
     entries = [(entry["id"], entry) for entry in whole.get("added_tokens", [])]
     if (folder / "tokenizer_config.json").is_file():
         config = json.loads(_read_text(folder / "tokenizer_config.json"))
@@ -91,6 +86,7 @@ def _added_tokens(folder: Path, whole: dict, vocab: dict[str, int]) -> list[Adde
     if (folder / "added_tokens.json").is_file():
         plain = json.loads(_read_text(folder / "added_tokens.json"))
         entries += [(i, {"content": word}) for word, i in plain.items()]
+    # SD's files list a token in several places
     added = {}
     for i, entry in entries:
         # transformers' own default: words that are not special are looked for in the normalised

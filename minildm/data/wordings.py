@@ -36,9 +36,7 @@ def fill_in(template: str, name: str) -> str:
 
 
 def wordings(images, held_out: bool = False) -> list[list[str]]:
-    """Sentences for each class of a set, classes x wordings; held_out: those that training does
-    not see.
-    """
+    """Sentences for each class, classes x wordings; held_out: those that training does not see."""
     digits = tuple(images.class_names) == DIGITS
     if held_out:
         templates = DIGIT_WORDINGS_HELD_OUT if digits else PHOTO_WORDINGS_HELD_OUT

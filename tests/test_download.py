@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -15,16 +16,17 @@ from support.images import write_mnist
 from minildm import MinildmError, data
 from minildm.data import cifar, download, idx
 
-# two of these start together, on a server that takes its time
+# two of these start together, on a server that takes its time; torchvision, of which only addresses
+# and checksums are asked, would take seconds to import
 CHILD = """
-import sys, warnings
-from pathlib import Path
-from torchvision import datasets
-from minildm import data
+import json, sys, types, warnings
+address, root, resources = sys.argv[1:]
+MNIST = types.SimpleNamespace(mirrors=[address], resources=json.loads(resources))
+vision = types.ModuleType("torchvision")
+vision.datasets = types.SimpleNamespace(MNIST=MNIST)
+sys.modules["torchvision"] = vision
 warnings.simplefilter("ignore")
-address, root, *checksums = sys.argv[1:]
-datasets.MNIST.mirrors = [address]
-datasets.MNIST.resources = [(file, md5) for (file, _), md5 in zip(datasets.MNIST.resources, checksums)]
+from minildm import data
 found = data.load("mnist", root=root)
 print(len(found), int(found.images.long().sum()))
 """
@@ -91,11 +93,16 @@ def packed(tmp_path):
 
 def test_two_processes_that_start_together_download_once(tmp_path, serve, packed):
     server = serve(packed, pause=0.15, part=2000)
-    checksums = [md5(packed[f"{file}.gz"]) for file in idx.FILES]
-    command = [sys.executable, "-c", CHILD, server.address, str(tmp_path / "root"), *checksums]
+    resources = [(f"{file}.gz", md5(packed[f"{file}.gz"])) for file in idx.FILES]
+    command = [sys.executable, "-c", CHILD, server.address, str(tmp_path / "root"),
+               json.dumps(resources)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 for _ in range(2)]
-    outcomes = [child.communicate(timeout=60) for child in children]
+    try:
+        outcomes = [child.communicate(timeout=240) for child in children]
+    finally:
+        for child in children:
+            child.kill()
     assert [child.returncode for child in children] == [0, 0], outcomes
     assert outcomes[0][0] == outcomes[1][0] and outcomes[0][0].startswith("20 ")
     assert len(server.asked) == 4           # each file once, by one of the two
@@ -144,7 +151,11 @@ def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
     path = tmp_path / "new" / "file"
     download.put(b"whole", path)
     assert path.read_bytes() == b"whole" and list(path.parent.iterdir()) == [path]
-    monkeypatch.setattr(download.os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
+
+    def full(*args):
+        raise OSError("full")
+
+    monkeypatch.setattr(download.os, "replace", full)
     with pytest.raises(OSError, match="full"):
         download.put(b"half", path)
     assert path.read_bytes() == b"whole" and list(path.parent.iterdir()) == [path]

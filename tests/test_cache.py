@@ -1,4 +1,4 @@
-"""Cached copies are used only if they are whole and of the same source; and they cost little memory."""
+"""Cached copies are used only if they are whole and of the same source."""
 
 import json
 import os

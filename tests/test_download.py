@@ -1,4 +1,4 @@
-"""Downloads are whole, take turns, and end in bounded time; the server is a small one on this machine."""
+"""Downloads are whole, take turns and end in time; the server is one on this machine."""
 
 import gzip
 import hashlib
@@ -33,7 +33,7 @@ print(len(found), int(found.images.long().sum()))
 
 
 class Server:
-    """Serves `contents` {name: bytes} on loopback, `pause` seconds between parts of `part` bytes."""
+    """Serves `contents` {name: bytes} on loopback, `part` bytes every `pause` seconds."""
 
     def __init__(self, contents, pause=0.0, part=1 << 20, length=True):
         self.asked = asked = []

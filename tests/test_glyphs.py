@@ -14,7 +14,8 @@ def test_distance_to_a_square_with_a_hole_is_exact():
     def square(r):
         return torch.tensor([[-r, -r], [r, -r], [r, r], [-r, r], [-r, -r]])
 
-    points = torch.tensor([[0.0, 0.0], [0.75, 0.0], [0.0, -0.9], [2.0, 2.0], [0.4, 0.1], [-3.0, 0.2]])
+    points = torch.tensor([[0.0, 0.0], [0.75, 0.0], [0.0, -0.9], [2.0, 2.0], [0.4, 0.1],
+                           [-3.0, 0.2]])
     inside = glyphs._distance_inside([square(1.0), square(0.5)], points)
     torch.testing.assert_close(inside, torch.tensor([-0.5, 0.25, 0.1, -(2**0.5), -0.1, -2.0]))
 

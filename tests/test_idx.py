@@ -1,4 +1,4 @@
-"""idx files are read exactly; a published one that is damaged or misplaced is refused, others are noted."""
+"""idx files are read exactly; published ones that are damaged or misplaced are refused."""
 
 import hashlib
 import os
@@ -44,7 +44,8 @@ def test_idx_files_are_read_exactly(tmp_path, name, folder):
     assert found.images.dtype == torch.uint8 and found.labels.dtype == torch.int64
     assert np.array_equal(found.images[:, 0].numpy(), expected)
     assert found.labels.tolist() == [i % 10 for i in range(20)]
-    assert found.captions[3] == {"mnist": "the digit three", "fashion-mnist": "a photo of a dress"}[name]
+    sentences = {"mnist": "the digit three", "fashion-mnist": "a photo of a dress"}
+    assert found.captions[3] == sentences[name]
     padded = data.load(name, root=tmp_path, pad=32)
     assert torch.equal(data.crop_to(padded.images, 28), found.images)
     assert len(data.load(name, "test", root=tmp_path)) == 10
@@ -142,7 +143,8 @@ def test_published_files_are_read_without_a_word_and_others_with_a_note(publishe
             labels.write_bytes(raw[:8] + raw[:7:-1])
         for _ in range(2):          # read, then from the cache
             data.load("mnist", root=published)
-    assert said == ["mnist: the files in MNIST/raw are not the published ones, but somebody's own"] * 2
+    note = "mnist: the files in MNIST/raw are not the published ones, but somebody's own"
+    assert said == [note] * 2
 
 
 def test_a_pipe_in_a_files_place_is_no_file(tmp_path):

@@ -29,7 +29,8 @@ def test_longer_side_is_cropped_in_the_middle(tmp_path):
     assert np.array_equal(np.asarray(read_picture(tmp_path / "wide.png", 20)), wide[:, 20:40])
     save_image(tmp_path / "tall.png", wide.swapaxes(0, 1).repeat(2, 0).repeat(2, 1))
     half = np.asarray(read_picture(tmp_path / "tall.png", 20), int)
-    assert np.abs(half - wide[:, 20:40].swapaxes(0, 1)).mean() < 20     # by half, then the same middle
+    # made smaller by half, then the same middle
+    assert np.abs(half - wide[:, 20:40].swapaxes(0, 1)).mean() < 20
     assert read_size(tmp_path / "wide.png") == (60, 20)
 
 
@@ -50,7 +51,8 @@ def test_sixteen_bits_become_the_nearest_of_256_levels(tmp_path, monkeypatch, st
 def test_odd_modes(tmp_path):
     red = Image.new("RGB", (8, 8), (250, 10, 10))
     save_image(tmp_path / "cmyk.jpg", red.convert("CMYK"), quality=95)
-    assert np.abs(np.asarray(read_picture(tmp_path / "cmyk.jpg", 8), int) - [250, 10, 10]).max() <= 6
+    shown = np.asarray(read_picture(tmp_path / "cmyk.jpg", 8), int)
+    assert np.abs(shown - [250, 10, 10]).max() <= 6
     clear = np.zeros((8, 8, 4), np.uint8)
     clear[:4] = 0, 0, 255, 255
     save_image(tmp_path / "alpha.png", clear)
@@ -120,8 +122,9 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
 def test_too_many_pixels_are_refused_before_decoding(tmp_path):
     header = struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
-    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    (tmp_path / "x.png").write_bytes(png + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", 0))
+    head = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", 0)
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + empty)
     for read in (read_size, lambda path: read_picture(path, 8)):
         with pytest.raises(ValueError, match="too many"):
             read(tmp_path / "x.png")
@@ -137,7 +140,8 @@ def test_pixels_decoded_at_one_time_are_bounded():
             time.sleep(0.01)
             together.remove(pixels)
 
-    threads = [threading.Thread(target=work, args=(pixels,)) for pixels in [40, 30, 60, 90, 10, 250] * 3]
+    threads = [threading.Thread(target=work, args=(pixels,))
+               for pixels in [40, 30, 60, 90, 10, 250] * 3]
     for thread in threads:
         thread.start()
     for thread in threads:

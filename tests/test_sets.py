@@ -42,7 +42,8 @@ def test_subset_and_captions():
     assert torch.equal(part.images, found.subset(8, seed=1).images)
     assert not torch.equal(part.images, found.subset(8, seed=2).images)
     assert len(found.subset(99)) == 50 and (found.channels, found.size) == (1, 1)
-    assert found.captions[0] == "a photo of an airplane" and found.captions[18] == "a photo of a ship"
+    assert found.captions[0] == "a photo of an airplane"
+    assert found.captions[18] == "a photo of a ship"
     assert found.to("meta").images.device.type == found.to("meta").labels.device.type == "meta"
 
 
@@ -53,14 +54,16 @@ def test_all_of_a_set_follows_from_its_row(name):
     assert name in data.NAMES and sets.CLASSES[name] == row.class_names
     n = len(row.class_names)
     found = data.ImageSet(name, "train", torch.zeros(n, 1, 2, 2), torch.arange(n), row.class_names)
-    for name, caption, sentences in zip(row.class_names, found.captions, wordings(found), strict=True):
+    rows = zip(row.class_names, found.captions, wordings(found), strict=True)
+    for name, caption, sentences in rows:
         assert name in caption and all(name in sentence for sentence in sentences)
 
 
 def test_a_new_set_is_one_row(tmp_path, monkeypatch):
     class Stripes(sets.Drawn):
         def source(self, root):
-            part = sets.Part(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.arange(2), ("a", "b"))
+            images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+            part = sets.Part(images, torch.arange(2), ("a", "b"))
             return sets.Source(["stripes"], lambda: {"train": part, "test": part})
 
     row = sets.DataSet("stripes", ("a", "b"), "the stripe {}", Stripes())
@@ -79,7 +82,8 @@ def test_unknown_names_list_the_known(tmp_path, name):
     assert all(known in caught.value.fix for known in data.NAMES) and str(caught.value).encode()
 
 
-@pytest.mark.parametrize("name", ["folder:~nobody-of-this-name/x", "folder:a\0b", "folder:" + "a" * 5000])
+@pytest.mark.parametrize("name", ["folder:~nobody-of-this-name/x", "folder:a\0b",
+                                  "folder:" + "a" * 5000])
 def test_paths_that_cannot_be_are_answered(tmp_path, name):
     for ask in (data.load, lambda name: data.available(name) or data.load(name)):
         with pytest.raises(MinildmError) as caught:
@@ -107,7 +111,8 @@ def test_no_network_is_a_quick_error_with_the_cure(tmp_path, no_network, name):
         data.load(name, root=tmp_path, download=False)
 
 
-def test_lessons_fall_back_on_glyphs_with_a_reason_but_not_on_damage(tmp_path, no_network, monkeypatch):
+def test_lessons_fall_back_on_glyphs_with_a_reason_but_not_on_damage(tmp_path, no_network,
+                                                                    monkeypatch):
     monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
     with pytest.warns(UserWarning, match="mnist is missing.*name resolution.*glyphs"):
         assert data.default() == "glyphs"

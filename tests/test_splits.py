@@ -1,4 +1,4 @@
-"""Which folders are splits, which pictures are for test: decided in the open, or refused with a cure."""
+"""Which folders are splits, which pictures are for test: decided openly, or refused."""
 
 import pytest
 

@@ -133,7 +133,9 @@ class FeatureLatents:
 
     def encode(self, images, mirror: bool = False) -> Latents:
         mean, std = self.space.encode(images, mirror)
-        features = self.features(images, self.channels, self.shape[-1], mirror)
+        side = self.shape[-1]
+        seen = pad_to(images, side * self.stride)
+        features = self.features(seen, self.channels, side, mirror)
         # a feature is known exactly: `std` ends where the features begin
         return Latents(torch.cat([mean, features.to(mean)], dim=1), std)
 

@@ -27,6 +27,7 @@ from minildm.latents import FeatureLatents, LatentSpace
 from minildm.nn.clip import TextTransformer
 from minildm.nn.vae import AutoencoderKL
 from minildm.spec import (
+    USUAL,
     FeatureSpec,
     ModelSpec,
     Sampling,
@@ -53,7 +54,7 @@ class LatentDiffusion:
     """
 
     def __init__(self, *, latent_space: LatentSpace, denoiser: Denoiser, conditioner: Conditioner,
-                 guidance=(), sampling: Sampling = Sampling(), class_names=(),
+                 guidance=(), sampling: Sampling = USUAL, class_names=(),
                  dtype: torch.dtype | None = None, facts: dict | None = None):
         self.latent_space = latent_space
         self.denoiser = denoiser.eval()

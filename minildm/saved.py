@@ -42,7 +42,7 @@ def read(folder) -> tuple[dict, dict]:
     if "recipe" in meta:
         tensors, meta = legacy.convert(tensors, meta)
     if "model" not in meta:
-        raise MinildmError("this folder holds no model, but something else that minildm saved", folder,
+        raise MinildmError(f"this folder holds no model: it is {checkpoint.describe_kind(meta)}", folder,
                            "take the folder `model` of a run, or a name of the zoo")
     return tensors, meta
 

@@ -42,6 +42,9 @@ class Sampling:
         return self.steps_offset is not None
 
 
+USUAL = Sampling()
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """Features drawn beside the latents: see `latents.FeatureLatents`."""
@@ -61,7 +64,7 @@ class ModelSpec:
     text: TextConfig | None = None      # None: labels
     features: FeatureSpec | None = None
     guidance: tuple[dict, ...] = ()     # values of `diffusion.guidance`, their networks left out
-    sampling: Sampling = Sampling()
+    sampling: Sampling = USUAL
 
     def to_json(self) -> dict:
         network = {"class": network_class(self.network).__name__, **asdict(self.network)}
@@ -75,6 +78,9 @@ class ModelSpec:
         try:
             network = dict(values["network"])
             config = config_class(network.pop("module"), network.pop("class"))
+            if unknown := network.keys() - {f.name for f in fields(config)}:
+                raise MinildmError(f"no {config.__name__} has {', '.join(sorted(unknown))}",
+                                   "LatentDiffusion.load", "it was saved by another version: train it again")
             rest = {key: value for key, value in values.items() if key not in ("network", "guidance")}
             spec = checkpoint.from_dict(cls, {**rest, "network": None})
             guidance = tuple(values.get("guidance", ()))
@@ -172,7 +178,8 @@ def guidance_to_json(values) -> tuple[dict, ...]:
     def plain(value):
         if not is_dataclass(value):
             return True if isinstance(value, torch.nn.Module) else value
-        return {"kind": type(value).__name__, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
+        settings = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {"kind": type(value).__name__, **settings}
 
     return tuple(plain(value) for value in values)
 

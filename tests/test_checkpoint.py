@@ -1,30 +1,17 @@
-"""Checkpoints are whole or refused: damage at random, a full disk, a crash between renames, two processes."""
+"""Checkpoints are whole or refused, and a save touches nothing that a save did not write."""
 
-import errno
-import multiprocessing
 import os
 import random
 import shutil
-import time
+import threading
 
 import pytest
 import safetensors.torch
 import torch
+from support.folders import assert_same, names, run_of, tensors
 
 from minildm import MinildmError
-from minildm.training import checkpoint
-
-
-def tensors(seed=0):
-    g = torch.Generator().manual_seed(seed)
-    w = torch.randn(5, 3, generator=g)
-    return {"w": w, "tied": w, "view": w.T, "half": w.to(torch.bfloat16), "count": torch.tensor(7)}
-
-
-def assert_same(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        assert a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]), name
+from minildm.training import checkpoint, disk
 
 
 def test_round_trip(tmp_path):
@@ -50,8 +37,6 @@ def test_a_newer_format_is_refused(tmp_path, monkeypatch):
     with pytest.raises(MinildmError, match="format 2, not 1"):
         checkpoint.load(tmp_path / "model")
 
-
-# --- damage
 
 def damage(folder, other, kind, rng):
     """Damage one file of a folder; the name of that file, or None where nothing changed."""
@@ -110,16 +95,6 @@ def test_files_swapped_within_a_folder(tmp_path):
         checkpoint.load(tmp_path / "m")
 
 
-def run_of(tmp_path, *steps):
-    for step in steps:
-        checkpoint.save(tmp_path / f"step-{step:06d}", tensors(step), {"step": step})
-    return tmp_path
-
-
-def names(folder):
-    return sorted(p.name for p in folder.iterdir())
-
-
 def test_latest_falls_back_and_says_so(tmp_path, capsys):
     run_of(tmp_path, 1, 2, 3)
     assert checkpoint.latest(tmp_path).name == "step-000003" and capsys.readouterr().err == ""
@@ -145,70 +120,11 @@ def test_steps_sort_as_numbers(tmp_path):
 def test_prune_keeps_two_good_ones(tmp_path):
     run_of(tmp_path, 1, 2, 3, 4, 5)
     (tmp_path / "step-000004" / "state.json").write_text("{}")
-    (tmp_path / ".tmp-step-000006").mkdir()
-    (tmp_path / ".tmp-step-000006" / "state.safetensors").write_bytes(b"half")
+    (tmp_path / ".tmp-1-step-000006").mkdir()
+    (tmp_path / ".tmp-1-step-000006" / "state.safetensors").write_bytes(b"half")
     (tmp_path / ".old-step-000005").mkdir()
     checkpoint.prune(tmp_path)
     assert names(tmp_path) == ["step-000003", "step-000004", "step-000005"]
-
-
-# --- crashes and a full disk
-
-class FullDisk:
-    """An open() for the checkpoint module whose files take `room` bytes in all."""
-
-    def __init__(self, room):
-        self.room = room
-
-    def __call__(self, path, mode):
-        file = open(path, mode)
-        write = file.write
-
-        class Limited:
-            def __getattr__(_, name):
-                return getattr(file, name)
-
-            def __enter__(self):
-                return self
-
-            def __exit__(_, *error):
-                file.close()
-
-            def write(_, content):
-                write(content[:self.room])
-                self.room -= len(content)
-                if self.room < 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        return Limited()
-
-
-@pytest.mark.parametrize("room", [0, 0.001, 0.2, 0.5, 0.7, 0.99])
-@pytest.mark.parametrize("step", [2, 3])
-def test_a_full_disk_leaves_the_last_good_step_and_no_litter(tmp_path, monkeypatch, room, step):
-    run_of(tmp_path, 1, 2)
-    size = sum(p.stat().st_size for p in (tmp_path / "step-000002").iterdir())
-    monkeypatch.setattr(checkpoint, "open", FullDisk(int(room * size)), raising=False)
-    with pytest.raises(MinildmError, match="No space left") as caught:
-        run_of(tmp_path, step)
-    assert "MB of disk" in caught.value.fix
-    monkeypatch.undo()
-    assert names(tmp_path) == ["step-000001", "step-000002"]
-    assert_same(checkpoint.load(checkpoint.latest(tmp_path))[0], tensors(2))
-
-
-def test_a_real_file_size_limit(tmp_path):
-    resource = pytest.importorskip("resource")
-    run_of(tmp_path, 1)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        with pytest.raises(MinildmError, match="could not save"):
-            run_of(tmp_path, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == ["step-000001"]
-    checkpoint.verify(tmp_path / "step-000001")
 
 
 def test_a_replacement_cut_off_between_its_renames_is_undone(tmp_path, monkeypatch):
@@ -231,91 +147,93 @@ def test_a_replacement_cut_off_between_its_renames_is_undone(tmp_path, monkeypat
     monkeypatch.undo()
     assert names(tmp_path) == [".old-model"]
     assert_same(checkpoint.load(tmp_path / "model")[0], tensors(0))
-
-
-def test_a_save_while_another_process_saves_the_same_folder(tmp_path, monkeypatch):
-    write, pid = checkpoint._write, os.getpid()
-
-    def other_first(path, content):
-        monkeypatch.setattr(checkpoint, "_write", write)
-        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-        checkpoint.save(tmp_path / "model", tensors(1), {})
-        monkeypatch.setattr(os, "getpid", lambda: pid)
-        write(path, content)
-
-    monkeypatch.setattr(checkpoint, "_write", other_first)
-    checkpoint.save(tmp_path / "model", tensors(0), {})
-    assert_same(checkpoint.load(tmp_path / "model")[0], tensors(0))
+    assert names(tmp_path) == [".old-model"]                    # a reader renames nothing
+    checkpoint.save(tmp_path / "model", tensors(1), {})
     assert names(tmp_path) == ["model"]
 
 
-def save_often(folder, seed):
-    refused = 0
-    for _ in range(20):
-        try:
-            checkpoint.save(folder, tensors(seed), {"seed": seed})
-        except MinildmError:
-            refused += 1                # lost a race for the name
-    os._exit(refused == 20)
+# --- what a save may touch
+
+def test_a_folder_with_anything_else_in_it_is_not_replaced(tmp_path):
+    checkpoint.save(tmp_path / "ours", tensors(), {})
+    (tmp_path / "ours" / "notes.txt").write_text("mine")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "manifest.json").write_text("{}")    # as browsers' extensions have
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / ".old-new").mkdir()
+    (tmp_path / ".old-new" / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("ours", "theirs", "file", "link", "new"):
+        with pytest.raises(MinildmError, match="would be lost") as caught:
+            checkpoint.save(tmp_path / name, tensors(1), {})
+        assert "another name" in caught.value.fix
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert (tmp_path / "link").is_symlink()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_two_processes_saving_the_same_folder_leave_a_whole_one(tmp_path):
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=save_often, args=(tmp_path / "model", seed)) for seed in (0, 1)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-        assert writer.exitcode == 0
-    loaded, meta = checkpoint.load(tmp_path / "model")
-    assert_same(loaded, tensors(meta["seed"]))
-    assert not list(tmp_path.glob(".tmp-*"))
+def test_an_empty_folder_and_a_damaged_step_are_replaced(tmp_path):
+    (tmp_path / "model").mkdir()
+    run_of(tmp_path, 1)
+    (tmp_path / "step-000001" / "manifest.json").unlink()
+    checkpoint.save(tmp_path / "model", tensors(), {})
+    run_of(tmp_path, 1)
+    assert names(tmp_path) == ["model", "step-000001"]
+    checkpoint.verify(tmp_path / "step-000001")
 
 
-def test_litter_of_a_crash_is_cleaned_by_a_later_save(tmp_path):
-    for name, age in ((".tmp-1-model", 7200), (".tmp-2-other", 0)):
+def test_only_our_own_litter_is_cleaned(tmp_path):
+    """What a crashed save of this folder left, not another program's, or a save under way."""
+    gone = next(pid for pid in range(2**22 - 1, 1, -1) if disk.process_is_gone(pid))
+    places = {f".tmp-{gone}-model": True, f".tmp-{os.getppid()}-model": False,
+              f".tmp-{gone}-other": False, ".tmp-build": False}
+    for name in places:
         (tmp_path / name).mkdir()
         (tmp_path / name / "state.safetensors").write_bytes(b"half")
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+        os.utime(tmp_path / name, (0, 0))
     checkpoint.save(tmp_path / "model", tensors(), {})
-    assert names(tmp_path) == [".tmp-2-other", "model"]     # which may be a save under way
+    assert names(tmp_path) == sorted(["model", *(n for n, cleaned in places.items() if not cleaned)])
 
 
-def test_an_unwritable_place(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MinildmError, match="could not save") as caught:
-        checkpoint.save(tmp_path / "file" / "model", tensors(), {})
-    assert caught.value.fix
+def test_prune_leaves_what_others_put_there(tmp_path):
+    run_of(tmp_path, 1, 2, 3, 4)
+    (tmp_path / "step-000001" / "notes.txt").write_text("mine")
+    (tmp_path / ".tmp-build").mkdir()
+    (tmp_path / ".old-thesis").mkdir()
+    checkpoint.prune(tmp_path)
+    assert names(tmp_path) == [".old-thesis", ".tmp-build", "step-000001", "step-000003",
+                               "step-000004"]
 
 
-# --- lock, differences, names
-
-def hold(run_dir, pipe):
-    with checkpoint.lock(run_dir):
-        pipe.send("held")
-        pipe.recv()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_the_second_process_is_told_the_pid_of_the_first(tmp_path):
-    ours, theirs = multiprocessing.Pipe()
-    first = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path, theirs))
-    first.start()
-    assert ours.poll(30) and ours.recv() == "held"
-    with pytest.raises(MinildmError, match=f"process {first.pid} is"), checkpoint.lock(tmp_path):
-        pass
-    first.kill()                        # the system lets go of a killed process's lock
-    first.join()
-    with checkpoint.lock(tmp_path):
-        with pytest.raises(MinildmError, match=f"process {os.getpid()} is"), checkpoint.lock(tmp_path):
-            pass
+def test_repair_puts_back_or_cleans_what_crashes_left(tmp_path):
+    run_of(tmp_path, 1, 2, 3)
+    os.replace(tmp_path / "step-000003", tmp_path / ".old-step-000003")
+    shutil.copytree(tmp_path / "step-000002", tmp_path / ".old-step-000002")
+    (tmp_path / ".old-step-000001").write_text("no folder")
+    checkpoint.repair(tmp_path)
+    assert names(tmp_path) == [".old-step-000001", "step-000001", "step-000002", "step-000003"]
+    assert_same(checkpoint.load(tmp_path / "step-000003")[0], tensors(3))
 
 
-def test_differences_names_every_field():
-    a = {"lr": 1e-3, "betas": (0.9, 0.95), "model": {"width": 64, "deep": {"x": 1}}, "gone": 1}
-    b = {"lr": 2e-3, "betas": [0.9, 0.95], "model": {"width": 96, "deep": {"x": 2}}, "new": None}
-    found = checkpoint.differences(a, b)
-    assert [line.split(":")[0] for line in found] == ["lr", "model.width", "model.deep.x", "gone", "new"]
-    assert found[1] == "model.width: 64 != 96"
-    assert checkpoint.differences(a, a) == []
+def test_readers_never_make_a_save_fail_nor_see_half_of_one(tmp_path):
+    folder, stop, failed = tmp_path / "model", threading.Event(), []
+    checkpoint.save(folder, tensors(0), {"seed": 0})
+
+    def read():
+        while not stop.is_set():
+            try:
+                loaded, meta = checkpoint.load(folder)
+                assert_same(loaded, tensors(meta["seed"]))
+            except Exception as error:
+                failed.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for k in range(200):
+            checkpoint.save(folder, tensors(k % 2), {"seed": k % 2})
+    finally:
+        stop.set()
+        reader.join()
+    assert failed == []

@@ -1,5 +1,8 @@
 """A network that knows the answer makes x0 exact and the loss zero, whatever it was asked to predict."""
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 from support.tensors import random
@@ -11,13 +14,15 @@ from minildm.diffusion import denoiser as denoiser_module
 from minildm.diffusion.denoiser import (
     PREDICTION_TYPES,
     Denoiser,
+    Network,
     drop_context,
     logit_normal,
     target,
     to_x0,
     uniform,
 )
-from minildm.diffusion.schedules import add_noise, cosine, expand, flow, linear
+from minildm.diffusion.schedules import add_noise, cosine, expand, flow, linear, shift_channels
+from minildm.nn.dit import DiT, DiTConfig
 from minildm.nn.unet import UNet, UNetConfig
 
 TYPES = pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -143,6 +148,31 @@ def test_loss_depends_on_the_generator_alone():
     denoiser = Denoiser(Constant(), cosine)
     a, b, c = (denoiser.loss(data, generator=generator(seed))["loss"] for seed in (0, 0, 1))
     assert a == b != c
+
+
+CONFIGS = UNetConfig(channels=(8, 16), attention=(False, True), context_dim=8, heads=2, groups=4,
+                     num_classes=4), DiTConfig(4, 4, dim=16, depth=1, heads=2, num_classes=4)
+
+
+@pytest.mark.parametrize("kind, config", [(UNet, CONFIGS[0]), (DiT, CONFIGS[1])])
+def test_networks_keep_the_protocol(kind, config):
+    network = kind(config)
+    assert isinstance(network, Network) and not isinstance(nn.Linear(1, 1), Network)
+    assert network.multiple == 2 and network.null_context == 4
+    x = random(2, 4, 2 * network.multiple, 3 * network.multiple)
+    labels = torch.tensor([0, network.null_context])
+    assert network(x, 0.5, labels).shape == network(x, torch.rand(2), labels).shape == x.shape
+    assert kind(replace(config, num_classes=0, context_dim=8)).null_context is None
+
+
+@pytest.mark.parametrize("schedule", [linear, flow, shift_channels(flow, torch.ones(4))])
+def test_a_denoiser_can_be_pickled_and_saved(schedule, tmp_path):
+    denoiser = Denoiser(UNet(CONFIGS[0]), schedule, "flow", logit_normal, t_offset=1 / 1000).eval()
+    x, labels = random(2, 4, 4, 4), torch.tensor([0, 3])
+    torch.save(denoiser, tmp_path / "denoiser.pt")
+    loaded = torch.load(tmp_path / "denoiser.pt", weights_only=False)
+    for copy in pickle.loads(pickle.dumps(denoiser)), loaded:
+        assert torch.equal(copy(x, 0.5, labels), denoiser(x, 0.5, labels))
 
 
 # conversions: line by line of the table in denoiser's docstring, in float64

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.schedules import flow
-from minildm.nn.dit import Block, DiT, DiTConfig, positions, unpatchify
+from minildm.nn.dit import DiT, DiTBlock, DiTConfig, positions, unpatchify
 
 TINY = DiTConfig(in_channels=3, out_channels=6, dim=16, depth=2, heads=2, num_classes=10)
 TEXT = DiTConfig(4, 4, dim=16, depth=2, heads=2, num_classes=0, context_dim=12)
@@ -109,7 +109,7 @@ def test_begins_at_zero_with_identities_inside():
 
 def test_a_block_is_the_papers_equation():
     """In float64, written out with LayerNorm, softmax and tanh as they are defined."""
-    block = randomise(Block(TINY)).double()
+    block = randomise(DiTBlock(TINY)).double()
     x, c = random(2, 6, 16).double(), random(2, 16).double()
     g1, b1, a1, g2, b2, a2 = [(c @ block.adaLN.weight.T + block.adaLN.bias)[:, None, i * 16:i * 16 + 16]
                               for i in (1, 0, 2, 4, 3, 5)]        # scale, shift, gate of each step

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from minildm import exercises
-from minildm.nn.dit import Block, DiTConfig, unpatchify
+from minildm.nn.dit import DiTBlock, DiTConfig, unpatchify
 
 
 def patchify(x, p, order=(0, 2, 4, 3, 5, 1)):
@@ -38,7 +38,7 @@ def test_solutions_pass():
 def test_the_checks_know_what_the_package_does():
     x = torch.randn(2, 3, 6, 10, generator=torch.Generator().manual_seed(0))
     assert torch.equal(unpatchify(patchify(x, 2), 3, 2), x)
-    parts = Block(DiTConfig(dim=96, depth=1, heads=4)).parameters()
+    parts = DiTBlock(DiTConfig(dim=96, depth=1, heads=4)).parameters()
     assert sum(p.numel() for p in parts) == 18 * 96**2 + 15 * 96
 
 

@@ -1,5 +1,7 @@
 """Guidance against its definition: exact at scale 1 and 0, linear in between, the same rule on eps."""
 
+import functools
+
 import pytest
 import torch
 from support.tensors import random, randomise
@@ -8,13 +10,18 @@ from torch.testing import assert_close
 from minildm import MinildmError
 from minildm.diffusion.denoiser import Denoiser, to_x0
 from minildm.diffusion.guidance import (
-    NoisyClassifier,
+    Autoguidance,
+    Cfg,
+    Condition,
+    Interval,
     autoguidance,
     cfg,
     cfg_rescaled,
     classifier_guidance,
+    guided,
     interval,
 )
+from minildm.diffusion.noisy_classifier import NoisyClassifier
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import add_noise, cosine, flow, time_grid
 from minildm.nn.unet import UNet, UNetConfig
@@ -186,6 +193,69 @@ def test_autoguidance_takes_contrast_back_in_the_first_channels_alone():
     assert_close(guided(phi=1.0).flatten(1).std(1), strong.flatten(1).std(1), rtol=1e-4, atol=1e-5)
 
 
+# guidance as values
+
+class Counting:
+    """A denoiser that counts how many pictures it was asked about, call by call."""
+
+    def __init__(self, denoiser):
+        self.denoiser, self.calls = denoiser, []
+
+    def __call__(self, x, t, context):
+        self.calls.append(len(x))
+        return self.denoiser(x, t, context)
+
+
+def test_without_guidance_it_is_the_conditional_model(denoiser, condition):
+    x, (context, null) = random(2, 3, 8, 8), condition
+    for nothing in None, (), [], Cfg(1.0), (Cfg(1.0), Autoguidance(None, 1.0)):
+        assert torch.equal(guided(denoiser, context, null, nothing)(x, T), denoiser(x, T, context))
+    assert torch.equal(Condition(denoiser, context, null)(x, T), denoiser(x, T, context))
+
+
+def test_values_are_the_functions(denoiser, condition):
+    x, (context, null) = random(2, 3, 8, 8), condition
+    weak = functools.partial(denoiser, context=null)
+
+    def guide(x, t, context):
+        return denoiser(x, t, null)
+
+    plain = functools.partial(denoiser, context=context)
+    for value, wanted in (
+            (Cfg(3.0), cfg(denoiser, context, null, 3.0)),
+            (Cfg(3.0, channels=2), cfg(denoiser, context, null, 3.0, 2)),
+            (Cfg(3.0, phi=0.7), cfg_rescaled(denoiser, context, null, 3.0, 0.7)),
+            (Autoguidance(guide, 2.0, 0.3, 2), autoguidance(plain, weak, 2.0, 0.3, 2)),
+            (Interval(Cfg(3.0), 0.2, 0.6), cfg(denoiser, context, null, 3.0)),
+            (Interval(Cfg(3.0), 0.5, 0.6), plain),
+            ((Cfg(1.4), Autoguidance(guide, 2.4, 0.3, 2)),
+             autoguidance(cfg(denoiser, context, null, 1.4), weak, 2.4, 0.3, 2))):
+        assert torch.equal(guided(denoiser, context, null, value)(x, T), wanted(x, T)), value
+
+
+def test_the_order_of_values_is_that_of_their_application(denoiser, condition):
+    x, (context, null) = random(2, 3, 8, 8), condition
+    counting, minus = Counting(denoiser), Autoguidance(lambda x, t, context: torch.zeros_like(x), 2.0)
+    found = guided(counting, context, null, (minus, Cfg(3.0)))(x, T)
+    without, with_ = denoiser(x, T, null), 2 * denoiser(x, T, context)
+    assert_close(found, without + 3 * (with_ - without), rtol=0, atol=5e-5)
+    assert sum(counting.calls) == 4 and Cfg(3.0) == Cfg(3.0)        # nothing is asked in vain
+    counting.calls.clear()
+    guided(counting, context, null, (Cfg(3.0), minus))(x, T)
+    assert counting.calls == [4]                                    # one batched call
+
+
+def test_each_value_says_what_it_is():
+    guide = object()
+    for value, words in ((Cfg(1.4), "classifier-free guidance 1.4"),
+                         (Cfg(7.5, phi=0.7), "classifier-free guidance 7.5, rescaled by 0.7"),
+                         (Autoguidance(guide, 2.4, phi=0.3), "autoguidance 2.4, rescaled by 0.3"),
+                         (Interval(Cfg(4.0), 0.1, 0.8), "classifier-free guidance 4 at 0.1 < t <= 0.8"),
+                         (Interval((Cfg(2.0), Autoguidance(guide, 3.0)), 0, 1),
+                          "classifier-free guidance 2, autoguidance 3 at 0 < t <= 1")):
+        assert str(value) == words
+
+
 def test_classifier_guidance_at_scale_1_is_bayes_rule():
     """The prior is N(0, v), the class's likelihood exp(-(x0 - m)^2 / 2 s): then x0 given y is Gaussian too.
 
@@ -229,6 +299,9 @@ def test_a_classifier_learns_from_noisy_latents():
     x = torch.zeros(2, 2, 8, 8)
     denoise = classifier_guidance(lambda x, t: x, classifier.log_prob(torch.tensor([0, 1])), flow, 1.0)
     moved = denoise(x, torch.tensor(0.5)).mean((1, 2, 3))
-    assert moved[0] < 0 < moved[1] and not denoise(x, T).requires_grad
-    with pytest.raises(MinildmError, match="up to 5"):
-        classifier.log_prob(torch.tensor([5]))
+    assert moved[0] < 0 < moved[1]
+    drawn = last(ddim(denoise, flow, random(2, 2, 8, 8), time_grid(4)))    # its gradient, in spite of no_grad
+    assert not drawn.requires_grad and drawn[0].mean() < drawn[1].mean()
+    for wrong in 5, -1:
+        with pytest.raises(MinildmError, match=f"up to {wrong}"):
+            classifier.log_prob(torch.tensor([wrong]))

@@ -11,13 +11,14 @@ from minildm.evaluation.classifier import Classifier, ClassifierConfig
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.training.loop import TrainConfig, train
 from minildm.training.losses import (
+    FinePatchDiscriminator,
     PatchDiscriminator,
     adaptive_weight,
     hinge_critic,
     hinge_generator,
     perceptual,
     sharp_losses,
-    vgg_maps,
+    vgg_feature_maps,
 )
 
 WEIGHTS = SimpleNamespace(kl_weight=1e-3, perceptual_weight=0.5, adversarial_weight=0.3, adversarial_start=0)
@@ -92,27 +93,33 @@ def test_vgg16_is_read_at_lpips_layers_after_imagenet_normalisation():
     for i, p in enumerate(vgg.features.parameters()):
         p.data = randn(*p.shape, seed=i) * 0.05
     x = pictures(2, size=32).requires_grad_()
-    maps = vgg_maps(vgg)(x)
+    maps = vgg_feature_maps(vgg)(x)
     shapes = [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2)]
     assert [tuple(m.shape[1:]) for m in maps] == shapes
     weights = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()
     seen = torchvision.transforms.functional.normalize((x + 1) / 2, weights.mean, weights.std)
     torch.testing.assert_close(maps[0], vgg.features[:4](seen))
     torch.testing.assert_close(maps[4], vgg.features[:30](seen))
-    perceptual(vgg_maps(vgg), pictures(2, size=32, seed=1), x).backward()
+    perceptual(vgg_feature_maps(vgg), pictures(2, size=32, seed=1), x).backward()
     assert x.grad.abs().sum() > 0 and not any(p.requires_grad for p in vgg.parameters())
-    grey = vgg_maps(vgg)(pictures(1, 1, 32))
+    grey = vgg_feature_maps(vgg)(pictures(1, 1, 32))
     assert grey[0].shape == (1, 64, 32, 32)
     with pytest.raises(MinildmError, match="not a VGG-16"), torch.device("meta"):
-        vgg_maps(torchvision.models.vgg11(init_weights=False))
+        vgg_feature_maps(torchvision.models.vgg11(init_weights=False))
 
 
 # --- adversarial
 
+def discriminator(width, layers, fine):
+    if fine:
+        return fresh(FinePatchDiscriminator, 3, width, layers)
+    return fresh(PatchDiscriminator, 3, width, layers, groups=4)
+
+
 @pytest.mark.parametrize("layers, fine, size, seen",
                          [(1, False, 16, 12), (2, False, 8, 26), (2, True, 16, 14)])
 def test_a_score_a_patch_and_each_patch_as_large_as_said(layers, fine, size, seen):
-    critic = fresh(PatchDiscriminator, 3, 8, layers, groups=4, fine=fine)
+    critic = discriminator(8, layers, fine)
     assert any(isinstance(module, nn.GroupNorm) for module in critic.modules()) != fine
     for module in critic.modules():                     # norms see the whole picture: not counted here
         if isinstance(module, nn.GroupNorm):
@@ -127,7 +134,7 @@ def test_a_score_a_patch_and_each_patch_as_large_as_said(layers, fine, size, see
 
 @pytest.mark.parametrize("fine", [False, True])
 def test_one_picture_is_judged_without_the_others(fine):
-    critic = fresh(PatchDiscriminator, 3, 16, 2, fine=fine)
+    critic = discriminator(16, 2, fine)
     a, b = pictures(2), pictures(2, seed=1)
     torch.testing.assert_close(critic(torch.cat([a, b]))[:2], critic(a))
 

@@ -1,44 +1,39 @@
-"""The pipeline: labels to pictures, the same picture whatever the batch, saved and loaded as it was."""
+"""A model: labels to pictures, the same picture whatever the batch, saved and loaded as it was."""
 
-from dataclasses import asdict, replace
+import pickle
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from support.pictures import pictures
+from support.models import guide_of, small_model
 
-from minildm import MinildmError, data
-from minildm import model as pipeline
-from minildm.data.tokenizer import Tokenizer
-from minildm.data.wordings import wordings
-from minildm.demo import recipe_for
-from minildm.diffusion.denoiser import Denoiser
-from minildm.diffusion.guidance import rescaled
-from minildm.diffusion.samplers import ddpm
-from minildm.diffusion.schedules import shift
-from minildm.evaluation.classifier import pca_features
-from minildm.model import LatentDiffusion, padded, with_captions
-from minildm.nn.clip import TextTransformer
-from minildm.recipes import stages as recipes
-from minildm.recipes.stages import RECIPES, Recipe, build, for_data
+from minildm import MinildmError
+from minildm.conditioners import Labels
+from minildm.diffusion import samplers
+from minildm.diffusion.guidance import Autoguidance, Cfg, Interval, rescaled
+from minildm.diffusion.samplers import ddim, ddpm, dpmpp_2m
+from minildm.diffusion.schedules import flow, leading_grid, rounded_grid
+from minildm.images import to_float
+from minildm.latents import FeatureLatents, VAELatents, encode_all, padded, sample_latents
+from minildm.model import LatentDiffusion
+from minildm.spec import ModelSpec, Sampling
 from minildm.training import checkpoint
-from minildm.training.loop import gains_from_bf16
+
+OLD = Path(__file__).parent / "old"
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    recipe = for_data(RECIPES["smoke"], pictures())
-    vae, denoiser = build(recipe)
-    generator = torch.Generator().manual_seed(0)
-    for p in denoiser.parameters():         # a fresh network predicts zero whatever the label
-        p.data += 0.05 * torch.randn(p.shape, generator=generator)
-    return LatentDiffusion(recipe, vae, denoiser, ("a", "b", "c"), 14)
+    return small_model()
 
 
 def test_shapes_range_and_size(pipe):
     images = pipe.generate([0, 1, 2, 0, 1], num_inference_steps=2)
     assert images.shape == (5, 1, 14, 14) and images.abs().max() <= 1
     assert pipe.latent_shape == (4, 4, 4)
-    assert padded(28, RECIPES["cpu"]) == 32 and padded(32, RECIPES["cpu"]) == 32
+    assert padded(28, 8) == 32 and padded(32, 8) == 32
 
 
 def test_picture_k_of_a_seed_does_not_depend_on_the_batch(pipe):
@@ -49,273 +44,283 @@ def test_picture_k_of_a_seed_does_not_depend_on_the_batch(pipe):
     assert not torch.equal(pipe.noise(1, seed=3), pipe.noise(1, seed=4))
 
 
+@pytest.mark.parametrize("sampler", [ddpm, samplers.dpmpp_2m_sde, partial(ddim, eta=1.0),
+                                     partial(dpmpp_2m, eta=1.0)])
+def test_samplers_that_draw_noise_obey_the_seed_whatever_the_batch(pipe, sampler):
+    torch.manual_seed(1)
+    first = pipe.generate([0, 1, 2], 4, seed=5, sampler=sampler)
+    torch.manual_seed(2)
+    again = pipe.generate([0, 1, 2], 4, seed=5, sampler=sampler)
+    parts = pipe.generate([0, 1, 2], 4, seed=5, sampler=sampler, batch_size=2)
+    assert torch.equal(first, again)
+    torch.testing.assert_close(parts, first, atol=2e-2, rtol=0)
+    assert (pipe.generate([0, 1, 2], 4, seed=6, sampler=sampler) - first).abs().max() > 0.01
+    assert not torch.equal(pipe.noise(1, 5, step=0), pipe.noise(1, 5, step=1))      # new noise each step
+
+
+def test_a_sampler_of_ones_own_gets_a_generator_of_the_seed(pipe):
+    def wobbly(denoise, schedule, noise, ts, generator=None):
+        for step in ddim(denoise, schedule, noise, ts):
+            yield step._replace(x=step.x + torch.randn(step.x.shape, generator=generator))
+
+    first, again = (pipe.generate([0], 2, sampler=wobbly) for _ in range(2))
+    assert torch.equal(first, again)
+
+
 def test_label_guidance_steps_and_sampler_matter(pipe):
-    base = pipe.generate([0], 3, 1.0)
-    others = [pipe.generate([1], 3, 1.0), pipe.generate([0], 3, 3.0), pipe.generate([0], 6, 1.0)]
-    for other in [*others, pipe.generate([0], 3, 1.0, sampler=ddpm)]:
+    base = pipe.generate([0], 3, guidance=None)
+    others = [pipe.generate([1], 3, guidance=None), pipe.generate([0], 3, guidance_scale=3.0),
+              pipe.generate([0], 6, guidance=None), pipe.generate([0], 3, guidance=None, sampler=ddpm)]
+    for other in others:
         assert not torch.allclose(base, other, atol=1e-3)
+
+
+def test_guidance_is_a_value_and_none_is_the_denoiser_alone():
+    model = small_model()
+    guide = guide_of(model)
+    model.guidance = (Cfg(1.5), Autoguidance(guide, 3.0))
+    with torch.no_grad():
+        alone = model.decode(samplers.last(ddim(
+            lambda x, t: model.denoiser(x, t, torch.tensor([0, 1])), flow, model.noise(2), model.times(2))))
+    for off in ({"guidance": None}, {"guidance": ()}, {"guidance_scale": 1}, {"guidance_scale": 1.0}):
+        torch.testing.assert_close(model.generate([0, 1], 2, **off), alone, atol=0.02, rtol=0)
+    loud = model.generate([0, 1], 2)
+    assert (loud - alone).abs().max() > 0.01
+    assert torch.equal(model.generate([0, 1], 2, guidance_scale=1.5), loud)
+    assert model.guidance_of(guidance_scale=4.0) == (Cfg(4.0), model.guidance[1])
+    with pytest.raises(MinildmError, match="both given"):
+        model.generate([0], 2, guidance=None, guidance_scale=2.0)
+
+
+def test_autoguidance_leads_away_from_the_guide_on_the_latents_alone():
+    """One step from pure noise, beside the equation: D_guide + w (D - D_guide), contrast taken back."""
+    model = small_model(features=2)
+    guide = guide_of(model)
+    model.guidance = (Cfg(2.0), Autoguidance(guide, 3.0, phi=1.0, channels=4))
+    model.dtype = torch.float32
+    drawn = model.generate([0, 1], 1, seed=1)
+    labels, null, t = torch.tensor([0, 1]), torch.tensor([3, 3]), torch.tensor(1.0)
+    with torch.no_grad():
+        x = model.noise(2, 1)
+        cond, uncond, guided = model.denoiser(x, t, labels), model.denoiser(x, t, null), guide(x, t, labels)
+    inner = uncond + 2 * (cond - uncond)
+    outer = guided + 3 * (inner - guided)
+    wanted = model.decode(rescaled(inner[:, :4], outer[:, :4], 1.0))
+    torch.testing.assert_close(drawn, wanted, atol=1e-4, rtol=0)
+    assert (model.decode(outer) - wanted).abs().max() > 0.01
 
 
 def test_saved_and_loaded_is_the_same_model(pipe, tmp_path):
     pipe.save(tmp_path / "model", {"seconds": 1.0})
     again = LatentDiffusion.load(tmp_path / "model")
-    assert (again.recipe, again.image_size) == (pipe.recipe, pipe.image_size)
-    assert again.class_names == pipe.class_names
+    assert (again.spec, again.image_size) == (pipe.spec, pipe.image_size)
+    assert again.class_names == pipe.class_names and again.facts == {"seconds": 1.0}
     assert (again.generate([0, 1], 2) - pipe.generate([0, 1], 2)).abs().max() < 0.05     # fp16 on disk
     half = LatentDiffusion.load(tmp_path / "model", dtype=torch.bfloat16)
-    assert half.vae.latent_mean.dtype == next(half.denoiser.parameters()).dtype == torch.bfloat16
+    assert next(half.denoiser.parameters()).dtype == torch.bfloat16
     assert (half.generate([0, 1], 2) - pipe.generate([0, 1], 2)).abs().mean() < 0.05
 
 
-def test_wrong_labels_and_missing_models_are_refused(pipe, tmp_path):
-    for labels in ([3], [-1]):
-        with pytest.raises(MinildmError, match="not all classes"):
-            pipe.generate(labels, 2)
-    for wanted in "a red three", []:
-        with pytest.raises(MinildmError, match="no list of prompts"):
-            pipe.generate(wanted)
+def test_weights_in_bf16_leave_the_latents_scale_as_it_is(pipe, tmp_path):
+    pipe.save(tmp_path / "model")
+    whole, half = (LatentDiffusion.load(tmp_path / "model", dtype=d) for d in (None, torch.bfloat16))
+    assert half.vae.latent_std.dtype == half.vae.latent_mean.dtype == torch.float32
+    assert torch.equal(half.vae.latent_std, whole.vae.latent_std)
+
+
+def test_a_guide_and_features_are_saved_with_the_model(tmp_path):
+    model = small_model(features=2)
+    guide = guide_of(model)
+    model.guidance = (Cfg(2.0), Interval(Autoguidance(guide, 3.0, phi=0.5, channels=4), 0.1, 0.9))
+    model.save(tmp_path / "model")
+    again = LatentDiffusion.load(tmp_path / "model")
+    assert [str(value) for value in again.guidance] == [str(value) for value in model.guidance]
+    assert isinstance(again.latent_space, FeatureLatents) and again.latent_shape == (6, 4, 4)
+    torch.testing.assert_close(again.generate([0, 1], 2), model.generate([0, 1], 2), atol=0.06, rtol=0)
+    assert (again.generate([0], 2, guidance=None) - again.generate([0], 2)).abs().max() > 0.01
+
+
+WHAT = {"model-labels": [0, 1, 2], "model-features": [0, 1, 2],
+        "model-captions": ["a red three left of a blue eight", "a green one in the middle"],
+        "zoo-mnist": [3, 1, 4], "zoo-scenes": ["a red three left of a blue eight"]}
+
+
+@pytest.mark.parametrize("name", WHAT)
+def test_models_of_version_0_1_draw_what_they_drew(name):
+    """The zoo's and small ones of each kind; their pictures were stored by that version, as fp16."""
+    source = name.removeprefix("zoo-") if name.startswith("zoo") else OLD / name
+    pipe = LatentDiffusion.load(source, dtype=torch.float32)
+    negative = "green" if name == "model-captions" else ""
+    images = pipe.generate(WHAT[name], seed=1, negative=negative)
+    with np.load(OLD / f"{name}.npz") as stored:
+        before = torch.from_numpy(stored["images"]).float()
+    torch.testing.assert_close(images, before, atol=2e-3, rtol=0)
+
+
+def test_an_old_recipe_is_read_whole():
+    spec = LatentDiffusion.load(OLD / "model-features").spec
+    assert (spec.features.channels, spec.features.shift) == (4, 2.0)
+    assert [value["kind"] for value in spec.guidance] == ["Cfg", "Autoguidance"]
+    assert (spec.guidance[1]["scale"], spec.guidance[1]["phi"]) == (2.0, 0.5)
+    labels = LatentDiffusion.load(OLD / "model-labels")
+    assert labels.spec.sampling == Sampling(5, time_shift=2.0) and labels.facts["vae_steps"] == 4
+    assert LatentDiffusion.load("mnist").facts["scores"]["n"] == 1000
+
+
+WRONG = [3.0, [3.0], torch.eye(3).long(), [True], torch.tensor([True, False]), "a red three", [], [3], [-1],
+         ["three"], torch.zeros(0).long(), None, [[0, 1]], np.array([0.5]), [1 + 2j], [2**70]]
+
+
+@pytest.mark.parametrize("labels", WRONG, ids=repr)
+def test_labels_of_the_wrong_kind_get_a_sentence(pipe, labels):
+    with pytest.raises(MinildmError) as caught:
+        pipe.generate(labels, 2)
+    assert "use 0..2: a, b, c" in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [1, [1], range(1, 2), np.array([1]), np.int64(1), np.array([1], np.uint8),
+                                    torch.tensor([1], dtype=torch.uint8), torch.tensor(1), (1,)], ids=repr)
+def test_whole_numbers_of_every_kind_are_labels(labels):
+    assert torch.equal(Labels("abc").read(labels), torch.tensor([1]))
+
+
+def test_what_is_no_model_is_named(pipe, tmp_path):
     pipe.save(tmp_path / "run" / "model")
     with pytest.raises(MinildmError, match="no checkpoint here") as caught:
         LatentDiffusion.load(tmp_path / "run")
     assert str(tmp_path / "run" / "model") in str(caught.value)
     with pytest.raises(MinildmError, match="there is no model"):
         LatentDiffusion.load(tmp_path / "nothing")
+    with pytest.raises(MinildmError, match="no model is named"):
+        LatentDiffusion.load("")
+    checkpoint.save(tmp_path / "other", {"x": torch.zeros(1)}, {"key": "a cached set"})
+    with pytest.raises(MinildmError, match="no model"):
+        LatentDiffusion.load(tmp_path / "other")
 
 
-def test_a_recipe_from_disk_builds_the_schedule_it_names(pipe, tmp_path):
-    recipe = replace(pipe.recipe, schedule="cosine", prediction_type="v")
-    vae, denoiser = build(recipe)
-    LatentDiffusion(recipe, vae, denoiser, ("a", "b", "c"), 16).save(tmp_path / "model")
+def test_a_folder_that_is_no_model_hides_none_of_the_zoo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist" / "raw").mkdir(parents=True)
+    assert LatentDiffusion.load("mnist").class_names[3] == "three"
+
+
+def test_a_spec_of_another_version_or_of_no_end_is_refused(pipe):
+    good = pipe.spec.to_json()
+    assert ModelSpec.from_json(good) == pipe.spec
+    network = good["network"]
+    for change in ({"wings": 2}, {"depth": 10**7}, {"class": "Module", "module": "layers"},
+                   {"module": "os.path"}, {"class": "system"}, {"dim": None, "wings": 0}):
+        with pytest.raises(MinildmError):
+            ModelSpec.from_json({**good, "network": {**network, **change}})
+    with pytest.raises(MinildmError):
+        ModelSpec.from_json({"network": network})
+
+
+def test_a_spec_from_disk_builds_the_schedule_it_names(tmp_path):
+    small_model(schedule="cosine", prediction_type="v").save(tmp_path / "model")
     again = LatentDiffusion.load(tmp_path / "model").denoiser
     assert again.prediction_type == "v"
     assert again.schedule.alpha(torch.tensor(0.5)).item() == pytest.approx(0.5**0.5)
 
 
-def test_mirror_images_are_learned_as_well(monkeypatch):
-    seen = []
-
-    def look(denoiser, latents, labels, recipe, run_dir, bar, weak):
-        seen.append((latents[0], labels))
-        return {}
-
-    monkeypatch.setattr(pipeline, "train_denoiser", look)
-    data, smoke = pictures(channels=3), RECIPES["smoke"]
-    quick = replace(smoke, vae_training=replace(smoke.vae_training, steps=1))
-    for mirror in (False, True):
-        recipe = replace(quick, mirror=mirror)
-        pipe, *_ = pipeline.train(recipe, data, bar=False)
-    (plain, labels), (both, twice) = seen
-    assert torch.equal(both[:64], plain) and torch.equal(twice, labels.repeat(2)) and len(both) == 128
-    mirrored = pipe.vae.encode(data.images[:4].flip(-1).float() / 127.5 - 1).mean
-    assert torch.allclose(both[64:68], pipe.vae.normalise(mirrored), atol=1e-4)
+def test_weights_that_16_bits_cannot_hold_are_named_and_nothing_is_written(tmp_path):
+    for value in (1e5, float("nan")):
+        model = small_model()
+        model.vae.decoder.conv_in.bias.data[0] = value
+        with pytest.raises(MinildmError, match="vae.decoder.conv_in.bias"):
+            model.save(tmp_path / "model")
+        assert not (tmp_path / "model").exists()
 
 
-def test_a_lesser_model_is_an_early_average_that_is_kept_and_led_away_from(tmp_path):
-    smoke, data = RECIPES["smoke"], pictures(channels=3)
-    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=2), features=4, weak_step=3,
-                     weak_scale=3.0, weak_phi=1.0)
-    pipe, *_ = pipeline.train(recipe, data, tmp_path / "run", bar=False)
-    whole = replace(recipe, training=replace(recipe.training, warmup=1, decay="none"))
-    stopped = replace(whole, training=replace(whole.training, steps=3), weak_step=0)
-    kept, short = (pipeline.train(r, data, bar=False)[0] for r in (whole, stopped))
-    for a, b in zip(kept.weak.parameters(), short.denoiser.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
-    for p in [*pipe.denoiser.parameters(), *pipe.weak.parameters()]:    # after few steps both predict zero
-        p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
-    pipe.weak.network.class_embedding.weight.data *= 20                 # it hears labels well
-    pipe.denoiser.network.proj_out_2.weight.data.unflatten(0, (4, -1))[:, -4:] *= 9     # features are loud
-    drawn = pipe.generate([0, 1], 1, 2.0, seed=1)                       # one step, from pure noise to x0
-    labels, null, t = torch.tensor([0, 1]), torch.tensor([3, 3]), torch.tensor(1.0)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16(pipe.device)):
-        x = pipe.noise(2, 1)
-        (cond, un), (lesser, least) = ([f(x, t, of) for of in (labels, null)]
-                                       for f in (pipe.denoiser, pipe.weak))
-        guided = un + 2 * (cond - un)
-        led = lesser + 3 * (guided - lesser)
-        wanted = pipe.decode(rescaled(guided[:, :-4], led[:, :-4], 1.0))    # contrast of the latents alone
-        for other in guided, led, rescaled(guided, led, 1.0), least + 3 * (guided - least):
-            assert (wanted - pipe.decode(other)).abs().max() > 0.05
-    torch.testing.assert_close(drawn, wanted, atol=0.02, rtol=0)
-    pipe.save(tmp_path / "model")
-    again = LatentDiffusion.load(tmp_path / "model")
-    torch.testing.assert_close(again.generate([0, 1], 1, 2.0, seed=1), drawn, atol=0.05, rtol=0)
-    assert LatentDiffusion.load("mnist").weak is None
+def test_networks_that_answer_with_nan_draw_nothing():
+    for part in "denoiser", "vae":
+        model = small_model()
+        weights = dict(getattr(model, part).named_parameters())
+        name = next(reversed(weights))
+        weights[name].data[0] = float("nan")
+        with pytest.raises(MinildmError, match=name):
+            model.generate([0], 1)
 
 
-@pytest.mark.parametrize("captions", [False, True])
-def test_features_are_drawn_beside_the_latents_and_left_aside(monkeypatch, captions):
-    """The denoiser is taught both; only the latents become a picture."""
-    seen, name = [], "train_on_captions" if captions else "train_denoiser"
-    monkeypatch.setattr(pipeline, name, lambda denoiser, *given: seen.append(given) or {})
-    data, smoke = pictures(channels=3), RECIPES["smoke"]
-    recipe = replace(smoke, vae_training=replace(smoke.vae_training, steps=1), mirror=True, features=4)
-    if captions:
-        recipe = with_captions(recipe, data)
-        once = replace(recipe.text.training, steps=1, batch_size=16)
-        recipe = replace(recipe, text=replace(recipe.text, training=once))
-    pipe, *_ = pipeline.train(recipe, data, bar=False)
-    mean, std = next(given for given in seen[0] if isinstance(given, list))
-    images = torch.cat([data.images, data.images.flip(-1)])
-    assert mean.shape == std.shape == (128, 20, 4, 4) and pipe.latent_shape == (20, 4, 4)
-    torch.testing.assert_close(mean[:, 16:], pca_features(recipes.eyes(images), images, 4, 4))
-    assert (std[:, 16:] == 0).all() and (std[:, :16] > 0).all()
-    x = torch.cat([mean, mean[:, :16] + 1], 1)[:4]
-    assert torch.equal(pipe.decode(x), pipe.decode(mean[:4, :16])) and pipe.decode(x).shape == (4, 3, 16, 16)
+def test_model_and_denoiser_can_be_pickled(pipe):
+    again = pickle.loads(pickle.dumps(pipe))
+    assert torch.equal(again.generate([0, 1], 2), pipe.generate([0, 1], 2))
+    featured = pickle.loads(pickle.dumps(small_model(features=2)))
+    assert featured.denoiser.schedule.alpha(torch.tensor(0.5)).shape == (6, 1, 1)
 
 
-def test_captions_keep_an_early_average_too(monkeypatch):
-    kept = []
-    monkeypatch.setattr(pipeline, "fit", lambda *given, early=None, **more: kept.append(early) or {})
-    data, smoke = pictures(), RECIPES["smoke"]
-    vae_training = replace(smoke.vae_training, steps=1, batch_size=16)
-    recipe = with_captions(replace(smoke, vae_training=vae_training, weak_step=2), data)
-    once = replace(recipe.text.training, steps=1, batch_size=16)
-    pipe, *_ = pipeline.train(replace(recipe, text=replace(recipe.text, training=once)), data, bar=False)
-    assert kept == [(2, pipe.weak)] and pipe.weak is not pipe.denoiser
+def test_published_times_follow_the_sampler_its_options_or_its_attribute():
+    model = small_model(sampling=Sampling(20, steps_offset=1, set_alpha_to_one=False))
+    leading, linspace = leading_grid(20, 1, 1 / 1000), rounded_grid(20)
+
+    def own(denoise, schedule, noise, ts):
+        return ddim(denoise, schedule, noise, ts)
+
+    for sampler in (ddim, ddpm, partial(ddim, eta=1.0), partial(partial(ddim), eta=0.5), own):
+        assert torch.equal(model.times(20, sampler), leading)
+    for sampler in (dpmpp_2m, samplers.dpmpp_2m_sde, partial(dpmpp_2m, eta=1.0), samplers.euler):
+        assert torch.equal(model.times(20, sampler), linspace)
+    own.grid = "linspace"
+    assert torch.equal(model.times(20, own), linspace)
 
 
-def test_a_configuration_of_another_version_is_refused(pipe):
-    values = asdict(pipe.recipe)
-    values["network"]["wings"] = 2
-    with pytest.raises(MinildmError, match="wings"):
-        checkpoint.from_dict(Recipe, values)
-
-
-@pytest.fixture(scope="module")
-def talking(tmp_path_factory):
-    """A model of scenes that has seen two steps, with weights large enough for words to matter."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data.sets, "SCENES", {"train": 80, "test": 20})
-        train = data.load("scenes-glyphs", root=tmp_path_factory.mktemp("data"))
-    recipe = RECIPES["smoke-scenes"]
-    recipe = replace(recipe, vae_training=replace(recipe.vae_training, steps=2),
-                     training=replace(recipe.training, steps=2))
-    pipe, _, metrics = pipeline.train(recipe, train, bar=False)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in (*pipe.denoiser.parameters(), *pipe.text_encoder.parameters()):
-            p += 0.1 * torch.randn(p.shape, generator=generator)
-    return pipe, metrics
-
-
-PROMPTS = ["a red three left of a blue eight", "a green one in the middle"]
-
-
-def test_prompts_become_pictures(talking):
-    pipe, metrics = talking
-    assert len(metrics["loss"]) == 2 and pipe.recipe.text.clip.text.vocab_size == len(pipe.tokenizer)
-    images = pipe.generate(PROMPTS, 2)
-    assert images.shape == (2, 3, 32, 32)
-    assert torch.allclose(pipe.generate(PROMPTS, 2, batch_size=1), images, atol=1e-4)
-    assert torch.equal(pipe.generate(PROMPTS, 2, negative=""), images)
-    changed = pipe.generate([PROMPTS[0], "a green one"], 2)
-    assert torch.allclose(changed[0], images[0], atol=1e-4) and not torch.allclose(changed[1], images[1])
-    assert not torch.allclose(pipe.generate(PROMPTS, 2, negative="green"), images)
-
-
-def test_at_scale_1_a_negative_prompt_is_not_even_asked(talking):
-    pipe, _ = talking
-    plain, negative = (pipe.generate(PROMPTS, 2, 1.0, negative=word) for word in ("", "green"))
-    assert torch.equal(plain, negative)
-    context, null = pipe.conditions(PROMPTS, "green")
-    assert context.shape == null.shape == (2, 24, 32)
-    assert torch.equal(null[:1], pipe.encode_prompts(["green"]))
-
-
-def test_a_model_of_prompts_saved_and_loaded_is_the_same(talking, tmp_path):
-    pipe, _ = talking
-    pipe.save(tmp_path / "model")
-    again = LatentDiffusion.load(tmp_path / "model")
-    assert again.recipe == pipe.recipe and again.tokenizer.merges == pipe.tokenizer.merges
-    assert torch.equal(again.tokenizer(PROMPTS, 24), pipe.tokenizer(PROMPTS, 24))
-    assert (again.generate(PROMPTS, 2) - pipe.generate(PROMPTS, 2)).abs().max() < 0.05
-
-
-def test_words_for_a_model_of_labels_and_labels_for_one_of_words_are_refused(pipe, talking):
-    for wanted in (["three"], [0]):
-        with pytest.raises(MinildmError, match="knows no words"):
-            pipe.generate(wanted, 2, negative="" if isinstance(wanted[0], str) else "green")
-    with pytest.raises(MinildmError, match="draws prompts"):
-        talking[0].generate([3], 2)
-
-
-def test_a_shift_moves_training_times_and_sampling_steps_towards_the_noise(talking):
-    pipe, _ = talking
-    shifted = replace(pipe.recipe, shift=3.0)
-    generator = torch.Generator().manual_seed(0)
-    times = build(shifted)[1].times(1001, generator)
+def test_a_shift_moves_training_times_and_sampling_steps_towards_the_noise():
+    plain, shifted = small_model(), small_model(sampling=Sampling(4, time_shift=3.0))
+    times = shifted.denoiser.times(1001, torch.Generator().manual_seed(0))
     assert abs(times.median() - 0.75) < 0.01                          # 3 * 0.5 / (1 + 2 * 0.5)
+    unmoved = plain.denoiser.times(1001, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(3 * unmoved / (1 + 2 * unmoved), times)
+    torch.testing.assert_close(shifted.times(), torch.tensor([1, 0.9, 0.75, 0.5, 0]), check_dtype=False)
+
+
+def pictures(n, side):
     generator = torch.Generator().manual_seed(0)
-    torch.testing.assert_close(shift(build(pipe.recipe)[1].times(1001, generator), 3.0), times)
-    moved = LatentDiffusion(shifted, pipe.vae, pipe.denoiser, pipe.class_names, 32).times(4)
-    torch.testing.assert_close(moved, torch.tensor([1, 0.9, 0.75, 0.5, 0]), check_dtype=False)
+    return torch.randint(0, 256, (n, 1, side, side), generator=generator, dtype=torch.uint8)
 
 
-def test_a_tenth_of_the_captions_is_empty_wordings_vary_and_the_tower_stays(monkeypatch):
-    seen = []
-
-    class Listener(TextTransformer):
-        def forward(self, ids):
-            seen.append(ids)
-            return super().forward(ids)
-
-    monkeypatch.setattr(data.sets, "SCENES", {"train": 40, "test": 20})
-    train, recipe = data.load("scenes-glyphs"), RECIPES["smoke-scenes"]
-    _, denoiser = build(recipe)
-    recipe = replace(recipe, training=replace(recipe.training, steps=30, batch_size=32))
-    latents = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    tokenizer = Tokenizer.train(train.captions)
-    text = Listener(replace(recipe.text.clip.text, vocab_size=len(tokenizer)))
-    before = [p.clone() for p in text.parameters()]
-    pipeline.train_on_captions(denoiser, text, tokenizer, (latents, 0 * latents), train, recipe, bar=False)
-    assert all(map(torch.equal, before, text.parameters()))
-    ids = torch.cat(seen)
-    empty = (ids == tokenizer([""], 24)).all(1).float().mean()
-    assert 0.06 < empty < 0.14 and len(ids.unique(dim=0)) > 80        # of 40 pictures
-    assert sum("right" in tokenizer.decode(row) for row in ids) > 20
+def test_latents_are_kept_in_16_bits_and_mirror_images_follow(pipe, monkeypatch):
+    images = pictures(7, 14)
+    space = VAELatents(pipe.vae, 14, multiple=2)
+    seen, encode = [], pipe.vae.encode
+    monkeypatch.setattr("minildm.latents.PIXELS", 3 * 16**2)
+    monkeypatch.setattr(pipe.vae, "encode", lambda batch: seen.append(len(batch)) or encode(batch))
+    mean, std = space.encode(images, mirror=True)
+    assert seen == [3, 3, 1] * 2                                        # bounded by pixels
+    assert mean.dtype == std.dtype == torch.float16 and mean.shape == std.shape == (14, 4, 4, 4)
+    whole = encode_all(pipe.vae, images, side=16)
+    flipped = encode_all(pipe.vae, images.flip(-1), side=16)
+    torch.testing.assert_close(mean[:7].float(), whole.mean, atol=4e-3, rtol=1e-3)
+    torch.testing.assert_close(mean[7:].float(), flipped.mean, atol=4e-3, rtol=1e-3)
+    torch.testing.assert_close(std[7:].float(), flipped.std, atol=4e-3, rtol=1e-3)
+    with torch.no_grad():
+        pixels = torch.nn.functional.pad(to_float(images), (1, 1, 1, 1), value=-1)
+        torch.testing.assert_close(whole.mean, pipe.vae.normalise(pipe.vae.encode(pixels).mean), atol=1e-5,
+                                   rtol=0)
 
 
-def test_latents_of_classes_meet_sentences_that_name_them(monkeypatch):
-    """Of mirrored pictures, too, whose latents come after the others'."""
-    seen = []
+def test_features_stand_beside_latents_have_no_spread_and_are_left_aside(pipe):
+    marks = torch.arange(2.0)[:, None, None].expand(2, 4, 4)
 
-    def watch(denoiser, z, states, *rest, **named):
-        seen.append((z.mean((1, 2, 3)).round().long(), states[:, 0, 0].long()))
-        return loss(denoiser, z, states, *rest, **named)
+    def features(images, channels, side, mirror):
+        assert images.shape[-1] == 16 and (channels, side) == (2, 4)
+        return marks.expand(len(images) * (2 if mirror else 1), -1, -1, -1)
 
-    loss = Denoiser.loss
-    monkeypatch.setattr(Denoiser, "loss", watch)
-    labels = torch.arange(30) % 3
-    train = data.ImageSet("toy", "train", torch.zeros(30, 1, 16, 16).byte(), labels, ("cat", "dog", "owl"))
-    recipe = with_captions(RECIPES["smoke"], train)
-    recipe = replace(recipe, training=replace(recipe.training, steps=20))
-    tokenizer = Tokenizer.train(text for row in wordings(train) for text in row)
-    names = [tokenizer.encode(name)[0] for name in train.class_names]
-
-    class Named(torch.nn.Module):                                     # its states are which class is named
-        config = recipe.text.clip.text
-
-        def forward(self, ids):
-            named = (ids[:, None] == torch.tensor(names)[:, None]).any(2).float()            # (B, 3)
-            which = torch.where(named.any(1), named.argmax(1), -1)
-            return which[:, None, None].expand(-1, 24, self.config.dim).float(), None
-
-    _, denoiser = build(recipe)
-    latents = labels.repeat(2)[:, None, None, None].expand(-1, 4, 8, 8).float()
-    pipeline.train_on_captions(denoiser, Named(), tokenizer, (latents, 0 * latents), train, recipe, bar=False)
-    shown, told = (torch.cat(column) for column in zip(*seen, strict=True))
-    assert 0.05 < (told == -1).float().mean() < 0.15 and torch.equal(shown[told >= 0], told[told >= 0])
+    space = FeatureLatents(VAELatents(pipe.vae, 14, 2), 2, 3.0, features)
+    mean, std = space.encode(pictures(3, 14), mirror=True)
+    assert mean.shape == (6, 6, 4, 4) and std.shape == (6, 4, 4, 4)
+    z = sample_latents(mean, std, torch.Generator().manual_seed(0))
+    assert torch.equal(z[:, 4:], marks.expand(6, -1, -1, -1))
+    assert not torch.equal(z[:, :4], mean[:, :4].float())
+    with torch.no_grad():
+        assert torch.equal(space.decode(z), pipe.decode(z[:, :4]))
+    alpha, sigma = space.shift_schedule(flow)
+    ratio = (sigma(torch.tensor(0.5)) / alpha(torch.tensor(0.5))).flatten()
+    torch.testing.assert_close(ratio, torch.tensor([1.0] * 4 + [1 / 3] * 2))
+    assert space.stride == 4 and space.shape == (6, 4, 4)
 
 
-def test_a_set_of_classes_learns_to_draw_prompts(tmp_path):
-    train = replace(pictures(channels=3), class_names=("cat", "dog", "owl"))
-    _, recipe = recipe_for("smoke", 5, train, ("auto", "flow"), captions=True)
-    assert recipe.text.training.seed == recipe.training.seed == recipe.vae_training.seed == 5
-    few = replace(recipe.training, steps=2)
-    recipe = replace(recipe, vae_training=few, training=few, mirror=True,
-                     text=replace(recipe.text, training=few))
-    pipe, _, metrics = pipeline.train(recipe, train, tmp_path, bar=False)
-    assert len(metrics["loss"]) == 2 and pipe.tokenizer.decode(pipe.tokenizer.encode("a dog")) == "a dog"
-    pipe.save(tmp_path / "model")
-    images = LatentDiffusion.load(tmp_path / "model").generate(["a photo of a dog", "an owl"], 2)
-    assert images.shape == (2, 3, 16, 16)
+def test_the_posterior_is_sampled_with_its_own_spread():
+    mean, std = torch.full((1, 1, 64, 64), 2.0), torch.full((1, 1, 64, 64), 0.5)
+    z = sample_latents(mean, std, torch.Generator().manual_seed(0))
+    assert z.mean().item() == pytest.approx(2, abs=0.05) and z.std().item() == pytest.approx(0.5, abs=0.02)
+    assert mean.unique().tolist() == [2.0]                              # the data stay as they were

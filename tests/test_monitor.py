@@ -1,4 +1,4 @@
-"""A healthy history leaves no band; each illness leaves its own, and only its own."""
+"""A healthy history leaves no bound; each illness leaves its own, and only its own."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.schedules import cosine, flow
-from minildm.training import monitor as health
+from minildm.training import monitor
 from minildm.training.loop import TrainConfig, train
 
 STEPS = 600
@@ -33,7 +33,7 @@ HEALTHY = {     # first values and levels as in the package's own runs
 
 @pytest.mark.parametrize("kind", HEALTHY)
 def test_healthy_runs_stay_inside(kind):
-    assert health.check(HEALTHY[kind]) == []
+    assert monitor.violations(HEALTHY[kind]) == []
 
 
 @pytest.mark.parametrize("kind, metric, values, said", [
@@ -45,29 +45,28 @@ def test_healthy_runs_stay_inside(kind):
     ("critic", "real", falling(0.9, 1), "real patch"), ("critic", "fake", falling(0.9, 1), "copy's patch"),
     ("critic", "critic", falling(1, 0.001), "sure"), ("critic", "critic", falling(1, 1.6), "wrong"),
 ])
-def test_each_illness_has_its_band(kind, metric, values, said):
-    found = health.check(HEALTHY[kind] | {metric: values})
-    assert [band.metric for band, _ in found] == [metric]
-    band, middle = found[0]
-    text = health.describe(band, middle)
-    assert said in text and metric in text and band.cure in text
-    assert not band.low <= middle <= band.high
+def test_each_illness_has_its_bound(kind, metric, values, said):
+    found = monitor.violations(HEALTHY[kind] | {metric: values})
+    assert [violation.bound.metric for violation in found] == [metric]
+    bound, text = found[0].bound, str(found[0])
+    assert said in text and metric in text and bound.cure in text
+    assert not bound.low <= found[0].median <= bound.high
 
 
-def test_a_band_is_left_once_and_not_for_one_bad_batch():
-    watch, bad = health.Watch(), {"kl": 0.0001}
-    assert sum(len(watch(bad)) for _ in range(STEPS)) == 1
-    watch = health.Watch()
+def test_a_bound_is_left_once_and_not_for_one_bad_batch():
+    watch, bad = monitor.Monitor(), {"kl": 0.0001}
+    assert sum(len(watch.update(bad)) for _ in range(STEPS)) == 1
+    watch = monitor.Monitor()
     values = [2.6] * 250 + [30_000.0] + [2.6] * 250          # so bad a batch, a healthy run has had
-    assert not any(watch({"kl": v}) for v in values)
+    assert not any(watch.update({"kl": v}) for v in values)
 
 
 def test_nothing_is_judged_before_its_time():
-    for band in health.BANDS:
-        ill = band.low / 2 if band.low else 2 * band.high
-        watch = health.Watch([band])
-        first = next(i for i in range(1, 1000) if watch({band.metric: ill}))
-        assert first == band.after
+    for bound in monitor.BOUNDS:
+        ill = bound.low / 2 if bound.low else 2 * bound.high
+        watch = monitor.Monitor((bound,))
+        first = next(i for i in range(1, 1000) if watch.update({bound.metric: ill}))
+        assert first == bound.after
 
 
 @pytest.mark.parametrize("prediction_type, schedule", [("eps", cosine), ("v", cosine), ("flow", flow)])

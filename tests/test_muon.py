@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from support.runs import CONFIG, final, same, state
+from support.runs import CONFIG, equal, final_tensors, state_of
 from torch import nn
 
 from minildm.training.loop import fit, generator_for, train
@@ -56,7 +56,7 @@ def test_it_moves_kernels_and_adamw_the_rest():
     for name, config in ("both", BOTH), ("twice the rate", replace(BOTH, muon=0.2)), ("adamw", CONFIG):
         model = network()
         next(train(model, loss_of(model), DATA, config, bar=False))
-        moved[name] = state(model)
+        moved[name] = state_of(model)
     both, faster, adamw = moved.values()
     kernel = network()[0].weight.detach()
     kernel = 2 * kernel / kernel.norm()
@@ -73,5 +73,6 @@ def test_resumed_is_uninterrupted(tmp_path):
         for step in train(model, loss_of(model), DATA, BOTH, tmp_path / "parts", bar=False):
             if step.i == stop:
                 break
-    assert same(final(tmp_path / "whole"), final(tmp_path / "parts"))
-    assert "optimizer.5.momentum" in final(tmp_path / "parts")          # the kernel's, after AdamW's five
+    assert equal(final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "parts"))
+    # the kernel's moment stands after those of AdamW's five tensors
+    assert "optimizer.5.momentum" in final_tensors(tmp_path / "parts")

@@ -1,5 +1,6 @@
 """Samplers on a Gaussian, whose denoiser is known exactly: order of convergence, moments; and diffusers."""
 
+import functools
 import inspect
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from support.tensors import random
 from torch.testing import assert_close
 
+from minildm import MinildmError
 from minildm.diffusion.denoiser import to_x0
 from minildm.diffusion.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, euler, heun, last
 from minildm.diffusion.schedules import (
@@ -16,6 +18,7 @@ from minildm.diffusion.schedules import (
     flow,
     linear,
     log_snr_grid,
+    rounded_grid,
     scaled_linear,
     shift,
     shift_channels,
@@ -85,6 +88,95 @@ def test_each_step_tells_where_it_is(sampler):
 
 def generator_of(sampler):
     return {"generator": generator()} if sampler in DRAWING else {}
+
+
+@SAMPLERS
+def test_no_graph_of_the_steps_is_kept_unless_it_is_asked_for(sampler):
+    weight = torch.tensor(0.5, requires_grad=True)
+    noise, ts = random(2, 3, 4, 4), time_grid(4)
+
+    def draw(**words):
+        return sampler(lambda x, t: weight * x, cosine, noise, ts, **generator_of(sampler), **words)
+
+    for step in draw():
+        assert not step.x.requires_grad and not step.x0.requires_grad
+        assert torch.is_grad_enabled()                      # between steps the caller's own mode is back
+    found, same = last(draw()), last(draw(differentiable=True))
+    assert torch.equal(found, same) and same.requires_grad
+    slope, = torch.autograd.grad(same.sum(), weight)
+    with torch.no_grad():                                   # the slope is that of the whole trajectory
+        weight += 1e-3
+        above = last(draw()).sum()
+        weight -= 2e-3
+        below = last(draw()).sum()
+    assert_close(slope, (above - below) / 2e-3, rtol=1e-2, atol=1e-3)
+
+
+@SAMPLERS
+@EVERY
+def test_a_time_that_repeats_is_no_step(schedule, sampler):
+    noise, ts = random(2, 3, 4, 4), time_grid(4)
+    twice = ts[torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4])]
+    plain = list(sampler(gaussian(schedule), schedule, noise, ts, **generator_of(sampler)))
+    found = list(sampler(gaussian(schedule), schedule, noise, twice, **generator_of(sampler)))
+    assert [step.i for step in found] == [0, 1, 2, 3]
+    for a, b in zip(plain, found, strict=True):
+        assert torch.equal(a.x, b.x) and a.t == b.t
+    with pytest.raises(MinildmError, match="no step"):
+        last(sampler(gaussian(schedule), schedule, noise, ts[:1].expand(3)))
+
+
+def test_a_thousand_steps_of_a_published_schedule_end_at_the_data():
+    ts, x = rounded_grid(1000), random(200)
+    assert (ts.diff() == 0).any()                           # the grid that diffusers makes repeats a time
+    found = last(dpmpp_2m(gaussian(scaled_linear), scaled_linear, x, ts))
+    assert_close(found, end_of_the_flow(scaled_linear, x, ts[0].double()), rtol=0, atol=0.02)
+
+
+@SAMPLERS
+def test_times_too_near_to_tell_apart_are_no_nan(sampler):
+    ts = torch.tensor([1.0, 1 - 2**-24, 0.5, 0.5 - 2**-25, 0.0])
+    found = last(sampler(gaussian(cosine), cosine, random(50), ts, **generator_of(sampler)))
+    assert found.isfinite().all()
+
+
+DRAWS = [ddpm, functools.partial(ddim, eta=0.5), functools.partial(dpmpp_2m, eta=0.5), dpmpp_2m_sde]
+
+
+@pytest.mark.parametrize("sampler", DRAWS, ids=["ddpm", "ddim", "dpmpp_2m", "dpmpp_2m_sde"])
+def test_the_caller_may_draw_the_noise_of_each_step(sampler):
+    """So that picture k has its own, whatever is drawn beside it."""
+    ts = time_grid(6)
+    own = [[torch.randn(3, 4, 4, generator=generator(100 * k + i)) for i in range(6)] for k in range(5)]
+
+    def draw(some):
+        asked = []
+
+        def noise_sampler(i):
+            asked.append(i)
+            return torch.stack([own[k][i] for k in some])
+
+        noise = torch.stack([random(3, 4, 4, seed=k) for k in some])
+        x = last(sampler(gaussian(cosine), cosine, noise, ts, noise_sampler=noise_sampler))
+        assert asked == list(range(6))
+        return x
+
+    together = draw(range(5))
+    assert torch.equal(together, draw(range(5)))
+    assert_close(together[2:4], draw([2, 3]))
+    noise = torch.stack([random(3, 4, 4, seed=k) for k in range(5)])
+    first, second = (last(sampler(gaussian(cosine), cosine, noise, ts, generator=generator(seed)))
+                     for seed in (0, 1))
+    assert (first - second).abs().max() > 0.1               # by default the generator draws it
+
+
+@SAMPLERS
+@pytest.mark.parametrize("schedule", [flow, shift_channels(flow, torch.tensor([1.0, 2.0])),
+                                      shift_channels(linear, torch.tensor([1.0, 2.0]))],
+                         ids=["flow", "shifted flow", "shifted linear"])
+def test_times_may_be_the_cpus_wherever_the_sample_is(schedule, sampler):
+    noise = torch.empty(3, 2, 4, 4, device="meta")          # a device that the CPU's arrays don't mix with
+    assert last(sampler(lambda x, t: x / 2, schedule, noise, time_grid(4))).device.type == "meta"
 
 
 @SAMPLERS

@@ -1,6 +1,7 @@
 """Schedules against closed forms, tables against a product in float64, noise against its moments."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -216,17 +217,51 @@ def test_grids_on_a_table_are_diffusers(offset):
             leading_grid(n)
 
 
-def test_a_channel_that_leads_is_less_noisy_by_its_factor():
-    lead, t = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0.1, 0.5, 0.9])
-    first = shift_channels(flow, lead)
+SHIFTED = pytest.mark.parametrize("schedule", [flow, cosine, linear, scaled_linear],
+                                  ids=["flow", "cosine", "linear", "scaled linear"])
+
+
+@SHIFTED
+def test_a_shifted_channel_is_less_noisy_by_its_ratio(schedule):
+    ratio, t = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0.1, 0.5, 0.9])
+    shifted = shift_channels(schedule, ratio)
+    assert shifted.base is schedule
     for at in t[0], t[:, None, None, None]:                             # a number, and one a picture
-        ratio = first.sigma(at) / first.alpha(at)
-        assert_close(ratio * lead[:, None, None], (at / (1 - at)).expand_as(ratio))
-    for schedule in flow, cosine:
-        first = shift_channels(schedule, lead)
-        assert_close(first.sigma(t[:, None, None, None])[:, 0, 0, 0], schedule.sigma(t))
-        for end in torch.zeros(()), torch.ones(()):
-            assert_close(first.sigma(end).flatten(), schedule.sigma(end).expand(3), atol=1e-6, rtol=0)
+        alpha, sigma = shifted.alpha(at), shifted.sigma(at)
+        plain = schedule.sigma(at) / schedule.alpha(at)
+        assert_close(sigma / alpha * ratio[:, None, None], plain.expand_as(sigma))
+        on_line = schedule is flow
+        assert_close(alpha + sigma if on_line else alpha**2 + sigma**2, torch.ones_like(alpha))
+    one_each = t[:, None, None, None]
+    assert_close(shifted.sigma(one_each)[:, 0, 0, 0], schedule.sigma(t))    # ratio 1 leaves a channel alone
+    for end in torch.zeros(()), torch.ones(()):
+        assert shifted.alpha(end).shape == (3, 1, 1) and shifted.sigma(end).isfinite().all()
+    assert_close(shifted.sigma(torch.zeros(())).flatten(), torch.zeros(3), atol=1e-6, rtol=0)
+
+
+def test_on_the_line_a_shift_of_channels_is_a_shift_of_time():
+    ratio, t = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0.1, 0.5, 0.9])
     x, noise = torch.randn(2, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    mixed = add_noise(shift_channels(flow, lead), x, noise, t)
-    assert_close(mixed[:, 2], add_noise(flow, x, noise, shift(t, 1 / 5))[:, 2])
+    mixed = add_noise(shift_channels(flow, ratio), x, noise, t)
+    assert torch.equal(mixed[:, 2], add_noise(flow, x, noise, shift(t, 1 / ratio[2]))[:, 2])
+
+
+@SHIFTED
+def test_grids_of_a_shifted_schedule_are_its_bases(schedule):
+    shifted = shift_channels(schedule, torch.tensor([1.0, 2.0]))
+    for grid in karras_grid, log_snr_grid:
+        assert torch.equal(grid(shifted, 10), grid(schedule, 10))
+    assert schedule.base is schedule
+    for t in torch.rand(5), torch.rand(2, 3):
+        with pytest.raises(MinildmError, match=r"schedule\.base"):
+            shifted.alpha(t)
+
+
+@SHIFTED
+def test_a_schedule_can_be_pickled(schedule):
+    t = torch.linspace(0, 1, 7)
+    for made in schedule, shift_channels(schedule, torch.tensor([1.0, 2.0])):
+        copy = pickle.loads(pickle.dumps(made))
+        for one, other in zip(made, copy, strict=True):
+            assert torch.equal(one(t[3]), other(t[3]))
+    assert torch.equal(pickle.loads(pickle.dumps(schedule)).alpha(t), schedule.alpha(t))

@@ -5,21 +5,28 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
 ROOM = {"minildm", "minildm.images"}        # what every wing may use
+BELOW = ("nn diffusion training evaluation data conditioners latents spec saved model "
+         "published")
 MAY_IMPORT = {                              # a wing: the wings, or single modules, below it
     "nn": "",
     "diffusion": "nn.layers",
     "training": "nn diffusion",
     "evaluation": "nn training",
     "data": "training.checkpoint",
-    "model": "nn diffusion training evaluation data",
-    "published": "nn diffusion training data model spec latents conditioners",
-    "recipes": "nn diffusion training evaluation data model published",
-    "course": "nn diffusion training evaluation data model published recipes",
-    "bench": "nn diffusion training evaluation data model published recipes course",
-    "samples": "nn diffusion training evaluation data model published recipes course",
-    "demo": "nn diffusion training evaluation data model published recipes course samples",
-    "cli": "nn diffusion training evaluation data model published recipes course samples demo bench "
-           "answers options",
+    # what a model is made of, each a file beside it
+    "conditioners": "nn diffusion data",
+    "latents": "nn diffusion",
+    "spec": "nn diffusion training latents",
+    "legacy": "",
+    "saved": "nn training data conditioners latents spec legacy",
+    "model": "nn diffusion training data conditioners latents spec saved",
+    "published": "nn diffusion training data conditioners latents spec model",
+    "recipes": BELOW,
+    "course": BELOW + " recipes",
+    "bench": BELOW + " recipes course",
+    "samples": BELOW + " recipes course",
+    "demo": BELOW + " recipes course samples",
+    "cli": BELOW + " recipes course samples demo bench answers options",
     "answers": "options",
     "options": "",
     "__main__": "cli",
@@ -27,8 +34,6 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
 EXCEPTIONS = {
     # one call loads any model; a folder that others published is handed on to the wing that reads it
     "model.py": {"published.load"},
-    # until experiments are code, and a model is built from what it saved
-    "model.py+": {"recipes", "recipes.clip", "recipes.stages"},
 }
 
 

@@ -19,12 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from minildm import MinildmError
-from minildm.diffusion.schedules import Schedule, add_noise, expand
-from minildm.nn.layers import ResidualBlock, TimeEmbedding
+from minildm.diffusion.schedules import Schedule, expand
 
 
 def uncond_and_cond(denoiser: Callable, x, t, context, null):
@@ -246,45 +242,3 @@ def guided(denoiser: Callable, context, null, guidance=None) -> Callable:
     """
     condition = Condition(denoiser, context, null)
     return fold(condition, condition, guidance)
-
-
-class NoisyClassifier(nn.Module):
-    """Which class a noisy latent comes from: x (B, C, H, W), t -> logits (B, classes).
-
-    Residual blocks that are told the time, then the mean over positions: a small form of Dhariwal &
-    Nichol's (2021, 4.1).
-    """
-
-    def __init__(self, channels: int, classes: int, width: int = 64):
-        super().__init__()
-        self.time_embedding = TimeEmbedding(width, width)
-        self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(ResidualBlock(width, width, width, groups=8) for _ in range(3))
-        self.pool, self.head = nn.AvgPool2d(2), nn.Linear(width, classes)
-
-    def forward(self, x, t):
-        emb = F.silu(self.time_embedding(torch.as_tensor(t, device=x.device)))
-        h = self.conv_in(x)
-        for i, block in enumerate(self.blocks):
-            h = block(h if i == 0 else self.pool(h), emb)
-        return self.head(F.silu(h).mean((2, 3)))
-
-    def loss(self, latents, labels, schedule: Schedule, generator=None):
-        """Cross-entropy on latents with noise of a random time: dict(loss, accuracy)."""
-        n, device = len(latents), latents.device
-        t = torch.rand(n, generator=generator, device=device)
-        noise = torch.randn(latents.shape, generator=generator, device=device)
-        logits = self(add_noise(schedule, latents, noise, t), t).float()
-        return {"loss": F.cross_entropy(logits, labels),
-                "accuracy": (logits.argmax(1) == labels).float().mean()}
-
-    def log_prob(self, labels):
-        """log p(labels | x_t) as a function of x and t, for `classifier_guidance`."""
-        if labels.is_floating_point() or labels.max() >= self.head.out_features:
-            raise MinildmError(f"labels are {labels.dtype} up to {labels.max()}", "NoisyClassifier.log_prob",
-                               f"pass whole numbers below {self.head.out_features}, one a picture")
-
-        def log_prob(x, t):
-            return -F.cross_entropy(self(x, t).float(), labels, reduction="none")
-
-        return log_prob

@@ -194,9 +194,9 @@ def dpmpp_2m_sde(denoise: Callable, schedule: Schedule, noise, ts, generator=Non
 
 def last(steps: Iterable[Step]):
     """Run a sampler to its end and return the sample (B, C, H, W). A grid without a step is refused."""
-    step = None
+    x = None
     for step in steps:
-        pass
-    if step is None:
+        x = step.x
+    if x is None:
         raise MinildmError("the sampler took no step", "last", "pass two or more times, from 1 down to 0")
-    return step.x
+    return x

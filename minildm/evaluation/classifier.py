@@ -18,9 +18,11 @@ from torch import nn
 
 from minildm import ZOO, MinildmError
 from minildm.images import to_unit
+from minildm.nn import bounds
 from minildm.training import checkpoint
 
-SMALLEST = 16       # three stages leave 2 x 2 positions of it
+SMALLEST = 16           # side of an image: three stages leave 2 x 2 positions of it
+GROUPS = 4              # of GroupNorm
 PCA_SAMPLE = 10_000     # images from which principal components are estimated
 
 
@@ -38,6 +40,18 @@ class ClassifierConfig:
     shift: int = 2            # pixels
     mirror: bool = False      # right for photographs, wrong for digits and letters
     pool: bool = False        # the network for photographs: see `build_classifier`
+
+    def __post_init__(self):
+        at = "ClassifierConfig"
+        bounds.check_int(at, 1, bounds.WIDTH, channels_in=self.channels_in, width=self.width,
+                         feature_dim=self.feature_dim)
+        bounds.check_int(at, 1, bounds.ENTRIES, classes=self.classes)
+        bounds.check_ints(at, bounds.LEVELS, bounds.DEPTH, growth=self.growth)
+        bounds.check_int(at, 0, bounds.SIDE, shift=self.shift)
+        bounds.check_float(at, 0, 360, rotation=self.rotation, zoom=self.zoom)
+        bounds.check_bool(at, mirror=self.mirror, pool=self.pool)
+        if not self.pool:
+            bounds.check_divides(at, GROUPS, "groups", self.width)
 
 
 class Classifier(nn.Module):
@@ -62,8 +76,8 @@ class Classifier(nn.Module):
     def make_stage(self, a: int, b: int) -> nn.Sequential:
         """Convolution of stride 2, then another: (B, a, H, W) -> (B, b, H / 2, W / 2)."""
         return nn.Sequential(
-            nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(4, b), nn.SiLU(),
-            nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(4, b), nn.SiLU())
+            nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(GROUPS, b), nn.SiLU(),
+            nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(GROUPS, b), nn.SiLU())
 
     def enter(self, images):
         """What the first stage receives of float images in [-1, 1]."""
@@ -124,9 +138,9 @@ class PhotoClassifier(Classifier):
 
     def make_stage(self, a: int, b: int) -> nn.Sequential:
         """Convolution, maxima of 2 x 2, then a residual convolution: (B, a, H, W) -> (B, b, H / 2, W / 2)."""
-        residual = Residual(nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.SiLU())
         return nn.Sequential(
-            nn.Conv2d(a, b, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(b), nn.SiLU(), residual)
+            nn.Conv2d(a, b, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(b), nn.SiLU(),
+            Residual(nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.SiLU()))
 
     def enter(self, images):
         # channels last is a quarter faster here, and without gain in the other network

@@ -1,37 +1,50 @@
-"""CLIP: one transformer reads sentences, another looks at pictures, and both point into one space.
+"""CLIP: one transformer encodes texts, another encodes pictures, and both point into one space.
 
-A picture and its sentence should point the same way, and no other pair of a batch: with unit vectors i, t,
+A picture and its text should have similar vectors, and no other pair of a batch: with unit vectors i, t,
 
     logits = exp(scale) i t^T;   loss = (cross-entropy of its rows + of its columns) / 2
 
-(Radford et al. 2021, arXiv:2103.00020, figure 3). The text tower's token states are also what a U-Net's
-cross-attention looks at. `CLIPConfig()` is ViT-L/14: 427,616,513 parameters, of which Stable Diffusion 1.5's
-text encoder, `TextConfig()`, has 123,060,480. Ours differ in numbers only.
+(Radford et al. 2021, figure 3, arXiv:2103.00020). The states of the text tower's tokens are also the context
+that a U-Net's cross-attention reads. `CLIPConfig()` is ViT-L/14: 427,616,513 parameters, of which Stable
+Diffusion 1.5's text encoder, `TextConfig()`, has 123,060,480. Ours differ in numbers only.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
+from minildm.nn import bounds
 from minildm.nn.layers import Attention, FeedForward, QuickGELU
 
 
 @dataclass(frozen=True)
 class TextConfig:
+    """The numbers that define a `TextTransformer`."""
+
     vocab_size: int = 49408     # the end token's id must be the largest: see `TextTransformer`
     length: int = 77            # tokens of a text, start and end among them; shorter rows are welcome
     dim: int = 768              # width of a token, the U-Net's context_dim
     depth: int = 12             # blocks
     heads: int = 12
 
+    def __post_init__(self):
+        at = "TextConfig"
+        # 0 until a tokenizer is trained, whose size it then gets
+        bounds.check_int(at, 0, bounds.ENTRIES, vocab_size=self.vocab_size)
+        bounds.check_int(at, 1, bounds.WIDTH, length=self.length, dim=self.dim, heads=self.heads)
+        bounds.check_int(at, 1, bounds.DEPTH, depth=self.depth)
+        bounds.check_divides(at, self.heads, "heads", self.dim)
+
 
 @dataclass(frozen=True)
 class VisionConfig:
+    """The numbers that define a `VisionTransformer`."""
+
     in_channels: int = 3
     image_size: int = 224       # side; pictures are float, in [-1, 1] for ours
     patch: int = 14             # side of the square that is one token
@@ -40,16 +53,37 @@ class VisionConfig:
     heads: int = 16
     stem: tuple[int, ...] = ()  # channels of convolutions that halve the sides, in place of the patch's own
 
+    def __post_init__(self):
+        at = "VisionConfig"
+        bounds.check_int(at, 1, bounds.WIDTH, in_channels=self.in_channels, dim=self.dim,
+                         heads=self.heads)
+        bounds.check_int(at, 1, bounds.SIDE, image_size=self.image_size, patch=self.patch)
+        bounds.check_int(at, 1, bounds.DEPTH, depth=self.depth)
+        bounds.check_divides(at, self.heads, "heads", self.dim)
+        if self.stem:
+            bounds.check_ints(at, bounds.LEVELS, bounds.WIDTH, stem=self.stem)
+        if self.image_size % self.patch:
+            raise MinildmError(f"side {self.image_size} is no multiple of patch {self.patch}", at,
+                               "change one")
+        if self.stem and self.patch != 2**len(self.stem):
+            raise MinildmError(f"a stem of {len(self.stem)} for patch {self.patch}", at,
+                               f"each halves the sides: patch={2**len(self.stem)}")
+
 
 @dataclass(frozen=True)
 class CLIPConfig:
+    """The numbers that define a `CLIP`."""
+
     text: TextConfig = TextConfig()
     vision: VisionConfig = VisionConfig()
     projection: int = 768       # dimensions of the common space
 
+    def __post_init__(self):
+        bounds.check_int("CLIPConfig", 1, bounds.WIDTH, projection=self.projection)
 
-class Block(nn.Module):
-    """Tokens look at each other, as far as the mask lets them, then think; each after a LayerNorm.
+
+class EncoderBlock(nn.Module):
+    """Self-attention, as far as the mask allows, then a feed-forward network; a LayerNorm before each.
 
     transformers' names: norm1 layer_norm1, attn1 self_attn, norm2 layer_norm2, ff.net.0.proj mlp.fc1,
     ff.net.2 mlp.fc2.
@@ -66,11 +100,11 @@ class Block(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """Ids (B, L) -> (states (B, L, D), pooled (B, D)): each token's state, which knows the tokens before it
-    alone (a causal mask), and the state at the first end token, which has read the whole text.
+    """Token ids (B, L) -> the tokens' states (B, L, D) and the text's, pooled (B, D).
 
-    The end token is found as the largest id. States have been through the last norm, as Stable Diffusion
-    wants them; padding is not masked: those states carry the sentence, too.
+    The mask is causal, so a token's state depends on the tokens before it alone; pooled is the state of the
+    first end token, which depends on all. The end token is found as the largest id. States have been through
+    the last norm, as Stable Diffusion wants them. Padding is not masked: its states carry the text, too.
     """
 
     def __init__(self, config: TextConfig):
@@ -78,7 +112,7 @@ class TextTransformer(nn.Module):
         self.config = c = config
         self.token_embedding = nn.Embedding(c.vocab_size, c.dim)
         self.position_embedding = nn.Embedding(c.length, c.dim)
-        self.blocks = nn.ModuleList(Block(c.dim, c.heads) for _ in range(c.depth))
+        self.blocks = nn.ModuleList(EncoderBlock(c.dim, c.heads) for _ in range(c.depth))
         self.final_norm = nn.LayerNorm(c.dim)
         init_weights(self)
 
@@ -90,41 +124,37 @@ class TextTransformer(nn.Module):
         if ids.numel() and ids.max() >= self.config.vocab_size:
             raise MinildmError(f"token {ids.max().item()} of {self.config.vocab_size}", "TextTransformer",
                                "use the tokenizer that it was trained with")
-        x = self.token_embedding(ids) + self.position_embedding.weight[:length]             # (B, L, D)
-        mask = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device).triu(1)
+        positions = self.position_embedding.weight[:length]                # (L, D)
+        x = self.token_embedding(ids) + positions      # (B, L, D)
+        mask = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device)
+        mask = mask.triu(1)                                                # no token sees a later one
         for block in self.blocks:
             x = block(x, mask)
         x = self.final_norm(x)
-        return x, x[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
+        rows = torch.arange(len(ids), device=ids.device)
+        return x, x[rows, ids.argmax(1)]
 
 
 class VisionTransformer(nn.Module):
-    """Pictures (B, C, S, S) -> (states (B, 1 + n, D), pooled (B, D)): patches, and before them a class token
-    that collects what the picture shows (Dosovitskiy et al. 2021, eq. 1-4, arXiv:2010.11929).
+    """Pictures (B, C, S, S) -> the tokens' states (B, 1 + n, D) and the picture's, pooled (B, D).
 
-    CLIP has one more norm, before the first block. pre_norm is pre_layrnorm in transformers, post_norm, of
-    the class token alone, post_layernorm. A patch goes through one linear map; a small set of pictures gets
-    further with a stem of few convolutions (Xiao et al. 2021, arXiv:2106.14881).
+    The tokens are the n patches, and before them a class token, whose state is the picture's (Dosovitskiy et
+    al. 2021, eq. 1-4, arXiv:2010.11929). CLIP adds a norm before the first block: pre_norm is transformers'
+    pre_layrnorm, and post_norm, for the class token alone, its post_layernorm. A patch goes through one
+    linear map; on few pictures a stem of convolutions learns more (Xiao et al. 2021, arXiv:2106.14881).
     """
 
     def __init__(self, config: VisionConfig):
         super().__init__()
         self.config = c = config
-        if c.image_size % c.patch:
-            raise MinildmError(f"side {c.image_size} is no multiple of patch {c.patch}", "VisionConfig",
-                               "change one")
-        if c.stem and c.patch != 2**len(c.stem):
-            raise MinildmError(f"a stem of {len(c.stem)} for patch {c.patch}", "VisionConfig",
-                               f"each halves the sides: patch={2**len(c.stem)}")
         self.class_embedding = nn.Parameter(torch.empty(c.dim))
+        patches = (c.image_size // c.patch) ** 2
         self.patch_embedding = nn.Conv2d(c.in_channels, c.dim, c.patch, stride=c.patch, bias=False)
         if c.stem:
-            convs = [(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GELU())
-                     for a, b in pairwise([c.in_channels, *c.stem])]
-            self.patch_embedding = nn.Sequential(*chain(*convs), nn.Conv2d(c.stem[-1], c.dim, 1))
-        self.position_embedding = nn.Embedding(1 + (c.image_size // c.patch)**2, c.dim)
+            self.patch_embedding = convolutional_stem([c.in_channels, *c.stem], c.dim)
+        self.position_embedding = nn.Embedding(1 + patches, c.dim)
         self.pre_norm = nn.LayerNorm(c.dim)
-        self.blocks = nn.ModuleList(Block(c.dim, c.heads) for _ in range(c.depth))
+        self.blocks = nn.ModuleList(EncoderBlock(c.dim, c.heads) for _ in range(c.depth))
         self.post_norm = nn.LayerNorm(c.dim)
         init_weights(self)
         nn.init.normal_(self.class_embedding, std=c.dim**-0.5)
@@ -134,16 +164,25 @@ class VisionTransformer(nn.Module):
         if images.shape[1:] != (c.in_channels, c.image_size, c.image_size):
             raise MinildmError(f"pictures are {tuple(images.shape[1:])}", "VisionTransformer",
                                f"pass ({c.in_channels}, {c.image_size}, {c.image_size}): see data.pad_to")
-        patches = self.patch_embedding(images).flatten(2).transpose(1, 2)                   # (B, n, D)
-        x = torch.cat([self.class_embedding.expand(len(images), 1, -1), patches], dim=1)    # (B, 1 + n, D)
+        patches = self.patch_embedding(images).flatten(2).transpose(1, 2)  # (B, n, D)
+        class_token = self.class_embedding.expand(len(images), 1, -1)      # (B, 1, D)
+        x = torch.cat([class_token, patches], dim=1)                       # (B, 1 + n, D)
         x = self.pre_norm(x + self.position_embedding.weight)
         for block in self.blocks:
             x = block(x)
         return x, self.post_norm(x[:, 0])
 
 
+def convolutional_stem(channels: list[int], dim: int) -> nn.Sequential:
+    """Convolutions of stride 2, then a linear map: (B, channels[0], S, S) -> (B, dim, S / 2^n, S / 2^n)."""
+    layers = []
+    for before, after in pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], dim, 1))
+
+
 def init_weights(tower):
-    """As in CLIP's code: embeddings 0.02, what ends a residual step smaller with depth, biases zero."""
+    """As in CLIP's code: embeddings 0.02, the last layer of a residual step smaller with depth, no biases."""
     width, depth = tower.config.dim, tower.config.depth
     for name, p in tower.named_parameters():
         if name.endswith("embedding.weight"):
@@ -159,15 +198,16 @@ def init_weights(tower):
 
 
 class CLIP(nn.Module):
-    """Both towers and their way into one space; the projections have no bias.
+    """Both towers and their projections into one space, which have no bias.
 
-    `text_model`, `vision_model`, `text_projection`, `visual_projection`, `logit_scale`: transformers' names.
+    Names of parameters are transformers', but for those inside the towers.
     """
 
     def __init__(self, config: CLIPConfig):
         super().__init__()
         self.config = c = config
-        self.text_model, self.vision_model = TextTransformer(c.text), VisionTransformer(c.vision)
+        self.text_model = TextTransformer(c.text)
+        self.vision_model = VisionTransformer(c.vision)
         self.text_projection = nn.Linear(c.text.dim, c.projection, bias=False)
         self.visual_projection = nn.Linear(c.vision.dim, c.projection, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -176,59 +216,65 @@ class CLIP(nn.Module):
 
     @property
     def scale(self):
-        """What similarities are multiplied by: the inverse temperature, learned, at most 100 (CLIP, 2.5)."""
+        """The learned inverse temperature that multiplies similarities, at most 100 (CLIP, 2.5)."""
         return self.logit_scale.clamp(max=math.log(100)).exp()
 
     def encode_text(self, ids):
         """Ids (B, L) -> unit vectors (B, projection)."""
-        return F.normalize(self.text_projection(self.text_model(ids)[1]).float(), dim=-1)
+        _, pooled = self.text_model(ids)
+        return F.normalize(self.text_projection(pooled).float(), dim=-1)
 
     def encode_images(self, images):
         """Pictures (B, C, S, S) in [-1, 1] -> unit vectors (B, projection)."""
-        return F.normalize(self.visual_projection(self.vision_model(images)[1]).float(), dim=-1)
+        _, pooled = self.vision_model(images)
+        return F.normalize(self.visual_projection(pooled).float(), dim=-1)
 
     def forward(self, images, ids):
-        """logits (images, texts): the scaled cosine of each picture with each sentence."""
+        """logits (images, texts): the scaled cosine of each picture with each text."""
         return self.scale * self.encode_images(images) @ self.encode_text(ids).T
 
 
 def contrastive_loss(logits, same=None):
-    """Cross-entropy of each picture over the sentences and of each sentence over the pictures: a scalar.
+    """Cross-entropy of each picture over the texts and of each text over the pictures: a scalar.
 
-    logits (B, B): CLIP's, whose pair k is (k, k) (Radford et al. 2021, figure 3). `same` (B, B) bool says
-    which sentences are true of which pictures: then all of a row's true ones are wanted, in equal shares, so
-    that two pictures of a three don't count as each other's opposite (UniCL, Yang et al. 2022, eq. 3-5,
-    arXiv:2204.03610).
+    logits (B, B) are CLIP's, and pair k is (k, k) (Radford et al. 2021, figure 3). `same` (B, B) bool says
+    which texts are true of which pictures; then all the true ones of a row are the target, in equal shares,
+    and two pictures of a three don't count as different (UniCL: Yang et al. 2022, eq. 3-5, arXiv:2204.03610).
     """
     if same is None:
         same = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     wanted = same.to(logits.dtype)
-    by_picture = F.cross_entropy(logits, wanted / wanted.sum(1, keepdim=True))
-    by_text = F.cross_entropy(logits.T, wanted.T / wanted.sum(0)[:, None])
+    over_texts = wanted / wanted.sum(1, keepdim=True)                      # each row sums to 1
+    over_pictures = wanted.T / wanted.sum(0)[:, None]
+    by_picture = F.cross_entropy(logits, over_texts)
+    by_text = F.cross_entropy(logits.T, over_pictures)
     return (by_picture + by_text) / 2
 
 
 def retrieval(similarity, same=None, k: int = 1) -> tuple[float, float]:
-    """Recall at k, (text -> image, image -> text), of similarity (images, texts): how often what is right
-    stands among the k nearest. `same` (images, texts) says what is right; by default pair k is (k, k).
+    """Recall at k from similarity (images, texts): (text -> image, image -> text).
 
-    Sentences that are true of no image, and images without a sentence, are not asked.
+    It is how often a right answer is among the k most similar. `same` (images, texts) bool says what is
+    right; by default pair k is (k, k). Texts that are true of no image, and images without a text, are left
+    out.
     """
     if same is None:
         same = torch.eye(*similarity.shape, dtype=torch.bool, device=similarity.device)
     recall = []
-    for dim in 0, 1:                                                    # over images, over texts
+    for dim in 0, 1:                                                       # over images, over texts
         near = similarity.topk(min(k, similarity.shape[dim]), dim=dim).indices
+        found = same.gather(dim, near).any(dim)
         asked = same.any(dim)
-        recall.append(same.gather(dim, near).any(dim)[asked].float().mean().item())
+        recall.append(found[asked].float().mean().item())
     return tuple(recall)
 
 
 @torch.no_grad()
 def class_vectors(clip: CLIP, tokens):
-    """Zero-shot weights: tokens (classes, wordings, L) -> (classes, projection), unit vectors.
+    """Zero-shot weights: tokens (classes, wordings, L) -> unit vectors (classes, projection).
 
-    The mean over a class's wordings, normalised again: prompt ensembling (Radford et al. 2021, 3.1.4).
+    A class's vector is the mean over its wordings, normalised again: prompt ensembling (Radford et al. 2021,
+    3.1.4).
     """
     vectors = clip.encode_text(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
     return F.normalize(vectors.mean(1), dim=-1)

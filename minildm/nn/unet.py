@@ -1,9 +1,10 @@
-"""The U-Net: what is the noise in this picture? Asked at every scale at once.
+"""The U-Net: a residual network that predicts at several resolutions, joined by skip connections.
 
-Down: look closely, then halve the picture and look again. Up: the same in reverse, with each level handed
-what the way down saw there (the skip connections). Time is added in every residual block; the context (words,
-or a class as a context of one token) is attended to by every position
-(Ronneberger et al. 2015; Ho et al. 2020; Rombach et al. 2022).
+Down: residual blocks at each level, then the sides are halved. Up: the same in reverse, where each block
+also receives what the way down found at that size (the skip connections). The time is added in every residual
+block; every position attends to the context, the tokens of a text, or one token for a class
+(Ronneberger et al. 2015, arXiv:1505.04597; Ho et al. 2020, arXiv:2006.11239; Rombach et al. 2022,
+arXiv:2112.10752).
 Stable Diffusion 1.5's network is `UNetConfig()`: 859,520,964 parameters. Ours differ in numbers only.
 """
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
+from minildm.nn import bounds
 from minildm.nn.layers import (
     Downsample,
     ResidualBlock,
@@ -26,106 +28,150 @@ from minildm.nn.layers import (
 
 @dataclass(frozen=True)
 class UNetConfig:
+    """The numbers that define a `UNet`."""
+
     in_channels: int = 4
     out_channels: int = 4
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)   # one width a level, each level half the size
-    attention: tuple[bool, ...] = (True, True, True, False)  # levels with transformers; the middle has one
-    blocks: int = 2                                      # residual blocks a level down, one more going up
-    context_dim: int = 768                               # width of the context's tokens; 0 for no context
+    # one width a level, each level half the size
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    # which levels have transformers; the middle always has one
+    attention: tuple[bool, ...] = (True, True, True, False)
+    blocks: int = 2             # residual blocks a level down, one more going up
+    context_dim: int = 768      # width of the context's tokens; 0 for no context
     heads: int = 8
-    groups: int = 32                                     # of GroupNorm
-    num_classes: int = 0                                 # > 0: contexts may be labels; this one is "none"
+    groups: int = 32            # of GroupNorm
+    num_classes: int = 0        # > 0: contexts may be labels, and this one means "no class"
     dropout: float = 0.0
+
+    def __post_init__(self):
+        at = "UNetConfig"
+        bounds.check_int(at, 1, bounds.WIDTH, in_channels=self.in_channels, heads=self.heads,
+                         out_channels=self.out_channels, groups=self.groups)
+        bounds.check_ints(at, bounds.LEVELS, bounds.WIDTH, channels=self.channels)
+        bounds.check_int(at, 1, bounds.DEPTH, blocks=self.blocks)
+        bounds.check_int(at, 0, bounds.WIDTH, context_dim=self.context_dim)
+        bounds.check_int(at, 0, bounds.ENTRIES, num_classes=self.num_classes)
+        bounds.check_float(at, 0, 1, dropout=self.dropout)
+        if len(self.attention) != len(self.channels):
+            raise MinildmError(f"{len(self.channels)} widths, {len(self.attention)} entries in attention",
+                               at, "give one a level each")
+        if self.num_classes and not self.context_dim:
+            raise MinildmError("classes have no place without a context", at, "set context_dim")
+        bounds.check_divides(at, self.groups, "groups", *self.channels)
+        bounds.check_divides(at, 2, "sines and cosines of the time", self.channels[0])
+        levels = zip(self.channels, self.attention, strict=True)
+        attending = [width for width, attends in levels if attends]
+        bounds.check_divides(at, self.heads, "heads", *attending, self.channels[-1])
 
     @property
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""
         return 2 ** (len(self.channels) - 1)
 
+    @property
+    def time_dim(self) -> int:
+        """Width of the time's embedding."""
+        return 4 * self.channels[0]
 
-class Stage(nn.Module):
-    """One level: residual blocks, each with its transformer where there are any, then a change of size."""
+
+def transformer(width: int, config: UNetConfig) -> SpatialTransformer:
+    """A transformer over the positions of a map with `width` channels."""
+    c = config
+    return SpatialTransformer(width, c.context_dim, c.heads, c.groups, c.dropout)
+
+
+class Level(nn.Module):
+    """The residual blocks of one size, each followed by a transformer where the level has them.
+
+    pairs: (channels in, channels out) of each block. The U-Net adds the change of size.
+    """
 
     def __init__(self, pairs, config: UNetConfig, attention: bool):
         super().__init__()
         c = config
         self.resnets = nn.ModuleList(
-            ResidualBlock(i, o, 4 * c.channels[0], c.groups, dropout=c.dropout) for i, o in pairs)
+            ResidualBlock(before, after, c.time_dim, c.groups, dropout=c.dropout)
+            for before, after in pairs)
         if attention:
-            self.attentions = nn.ModuleList(
-                SpatialTransformer(o, c.context_dim, c.heads, c.groups, c.dropout) for _, o in pairs)
+            self.attentions = nn.ModuleList(transformer(after, c) for _, after in pairs)
 
-    def block(self, i, x, emb, context):
+    def block(self, i: int, x, emb, context):
+        """The i-th residual block, and its transformer."""
         x = self.resnets[i](x, emb)
         return self.attentions[i](x, context) if hasattr(self, "attentions") else x
 
 
-class Middle(nn.Module):
-    """Residual, transformer, residual at the smallest size."""
+class MidBlock(nn.Module):
+    """Residual block, transformer, residual block at the smallest size."""
 
-    def __init__(self, channels: int, config: UNetConfig):
+    def __init__(self, width: int, config: UNetConfig):
         super().__init__()
         c = config
-        self.attentions = nn.ModuleList(
-            [SpatialTransformer(channels, c.context_dim, c.heads, c.groups, c.dropout)])
+        self.attentions = nn.ModuleList([transformer(width, c)])
         self.resnets = nn.ModuleList(
-            ResidualBlock(channels, channels, 4 * c.channels[0], c.groups, dropout=c.dropout)
-            for _ in range(2))
+            ResidualBlock(width, width, c.time_dim, c.groups, dropout=c.dropout) for _ in range(2))
 
     def forward(self, x, emb, context):
-        return self.resnets[1](self.attentions[0](self.resnets[0](x, emb), context), emb)
+        x = self.resnets[0](x, emb)
+        x = self.attentions[0](x, context)
+        return self.resnets[1](x, emb)
 
 
 class UNet(nn.Module):
     """x (B, C, H, W), t in [0, 1] or (B,), context (B, L, D) or labels (B,) -> prediction (B, C, H, W).
 
-    H and W must be multiples of 2^(levels - 1).
+    H and W must be multiples of `multiple`, 2^(levels - 1).
     """
 
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = c = config
-        width, levels = c.channels, range(len(c.channels))
-        if len(c.attention) != len(width):
-            raise MinildmError(f"{len(width)} widths, {len(c.attention)} entries in attention", "UNetConfig",
-                               "give one a level each")
-        if c.num_classes and not c.context_dim:
-            raise MinildmError("classes have no place without a context", "UNetConfig", "set context_dim")
-        self.conv_in = nn.Conv2d(c.in_channels, width[0], 3, padding=1)
-        self.time_embedding = TimeEmbedding(width[0], 4 * width[0])
+        first, last = c.channels[0], c.channels[-1]
+        self.conv_in = nn.Conv2d(c.in_channels, first, 3, padding=1)
+        self.time_embedding = TimeEmbedding(first, c.time_dim)
         if c.num_classes:
             self.class_embedding = nn.Embedding(c.num_classes + 1, c.context_dim)
-
-        self.down_blocks, skips = nn.ModuleList(), [width[0]]
-        for level in levels:
-            before = width[max(level - 1, 0)]
-            stage = Stage([(before if i == 0 else width[level], width[level]) for i in range(c.blocks)],
-                          c, c.attention[level])
-            skips += [width[level]] * c.blocks
-            if level < len(width) - 1:
-                stage.downsamplers = nn.ModuleList([Downsample(width[level])])
-                skips += [width[level]]
-            self.down_blocks.append(stage)
-
-        self.mid_block = Middle(width[-1], c)
-
-        self.up_blocks, h = nn.ModuleList(), width[-1]
-        for level in reversed(levels):
-            pairs = []
-            for _ in range(c.blocks + 1):
-                pairs.append((h + skips.pop(), width[level]))
-                h = width[level]
-            stage = Stage(pairs, c, c.attention[level])
-            if level > 0:
-                stage.upsamplers = nn.ModuleList([Upsample(h)])
-            self.up_blocks.append(stage)
-
-        self.conv_norm_out = nn.GroupNorm(c.groups, h)
-        self.conv_out = nn.Conv2d(h, c.out_channels, 3, padding=1)
+        self.down_blocks = nn.ModuleList()
+        skips = self.add_down_blocks()
+        self.mid_block = MidBlock(last, c)
+        self.up_blocks = nn.ModuleList()
+        self.add_up_blocks(skips)
+        self.conv_norm_out = nn.GroupNorm(c.groups, first)
+        self.conv_out = nn.Conv2d(first, c.out_channels, 3, padding=1)
         self.init_weights()
 
+    def add_down_blocks(self) -> list[int]:
+        """Fill `down_blocks`; -> the channels of every map that a skip connection carries, in order."""
+        c = self.config
+        skips = [c.channels[0]]                 # what conv_in makes
+        for level, width in enumerate(c.channels):
+            pairs = []
+            for _ in range(c.blocks):
+                pairs.append((skips[-1], width))
+                skips.append(width)
+            block = Level(pairs, c, c.attention[level])
+            if level < len(c.channels) - 1:
+                block.downsamplers = nn.ModuleList([Downsample(width)])
+                skips.append(width)
+            self.down_blocks.append(block)
+        return skips
+
+    def add_up_blocks(self, skips: list[int]) -> None:
+        """Fill `up_blocks`, whose blocks receive the skips in reverse, concatenated to their input."""
+        c = self.config
+        before = c.channels[-1]
+        for level in reversed(range(len(c.channels))):
+            width, pairs = c.channels[level], []
+            for _ in range(c.blocks + 1):
+                pairs.append((before + skips.pop(), width))
+                before = width
+            block = Level(pairs, c, c.attention[level])
+            if level > 0:
+                block.upsamplers = nn.ModuleList([Upsample(width)])
+            self.up_blocks.append(block)
+
     def init_weights(self):
-        """Every residual step starts as the identity, the whole network at zero: nothing is predicted yet."""
+        """Every residual step starts as the identity, and the whole network predicts zero."""
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 zero_(module.conv2)
@@ -144,11 +190,12 @@ class UNet(nn.Module):
         return self.config.num_classes or None
 
     def check(self, x, context):
-        """Say in words what is wrong with an input, before a matrix product says it in numbers."""
-        c, multiple = self.config, self.config.multiple
+        """Refuse an input that the network cannot take, before a matrix product does with less to say."""
+        c, multiple = self.config, self.multiple
         if x.shape[1] != c.in_channels or x.shape[2] % multiple or x.shape[3] % multiple:
             raise MinildmError(f"the input is {tuple(x.shape[1:])}", "UNet",
-                               f"it takes {c.in_channels} channels, sides that are multiples of {multiple}")
+                               f"it takes {c.in_channels} channels, sides that are multiples of "
+                               f"{multiple}")
         if c.context_dim and context is None:
             raise MinildmError("this network wants a context", "UNet", "pass labels, or tokens (B, L, D)")
         if context is not None and not torch.is_floating_point(context) and not c.num_classes:
@@ -162,21 +209,23 @@ class UNet(nn.Module):
 
     def forward(self, x, t, context=None):
         self.check(x, context)
-        emb = F.silu(self.time_embedding(torch.as_tensor(t, device=x.device)))   # (B or 1, 4 C)
-        context = self.embed(context)
+        t = torch.as_tensor(t, device=x.device)
+        emb = F.silu(self.time_embedding(t))                               # (B or 1, 4 C)
+        context = self.embed(context)                                      # (B, L, D)
         h = self.conv_in(x.to(self.conv_in.weight.dtype))
         skips = [h]
-        for stage in self.down_blocks:
-            for i in range(len(stage.resnets)):
-                h = stage.block(i, h, emb, context)
+        for level in self.down_blocks:
+            for i in range(len(level.resnets)):
+                h = level.block(i, h, emb, context)
                 skips.append(h)
-            if hasattr(stage, "downsamplers"):
-                h = stage.downsamplers[0](h)
+            if hasattr(level, "downsamplers"):
+                h = level.downsamplers[0](h)
                 skips.append(h)
         h = self.mid_block(h, emb, context)
-        for stage in self.up_blocks:
-            for i in range(len(stage.resnets)):
-                h = stage.block(i, torch.cat([h, skips.pop()], dim=1), emb, context)
-            if hasattr(stage, "upsamplers"):
-                h = stage.upsamplers[0](h)
+        for level in self.up_blocks:
+            for i in range(len(level.resnets)):
+                h = torch.cat([h, skips.pop()], dim=1)
+                h = level.block(i, h, emb, context)
+            if hasattr(level, "upsamplers"):
+                h = level.upsamplers[0](h)
         return self.conv_out(F.silu(self.conv_norm_out(h)))

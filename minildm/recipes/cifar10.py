@@ -20,6 +20,7 @@ from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import condition
 from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
 from minildm.recipes.stages import (
+    USUAL,
     Options,
     Sizes,
     Trained,
@@ -77,9 +78,10 @@ GUIDES = {"smoke": Guide(5, 1.4, 2.4, 0.3), "cpu": Guide(1000, 1.4, 2.4, 0.3),
 SAMPLING = {"smoke": Sampling(5, time_shift=2.0), "cpu": Sampling(20, time_shift=2.0)}
 
 
-def train(images: ImageSet, options: Options = Options(), run_dir=None, sizes: Sizes | None = None,
+def train(images: ImageSet, options: Options = USUAL, run_dir=None, sizes: Sizes | None = None,
           guide: Guide | None = None) -> Trained:
     """Train a model of a colour set, going on where run_dir stopped. `sizes` takes the place of a row."""
+    sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
     tuned = images.name == "cifar10"
@@ -87,7 +89,7 @@ def train(images: ImageSet, options: Options = Options(), run_dir=None, sizes: S
 
     # what the network is told: labels, or sentences in a text tower's words
     told = condition(images, options, folders["text"], mirror)
-    sizes = fit_sizes(sizes or size_of(SIZES, options.budget), images, options,
+    sizes = fit_sizes(sizes, images, options,
                       FEATURES if tuned else 0, told.dim)
     vae, network = build(sizes, device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)

@@ -16,6 +16,7 @@ from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import condition
 from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
 from minildm.recipes.stages import (
+    USUAL,
     Options,
     Sizes,
     Trained,
@@ -54,15 +55,16 @@ GUIDANCE = {"cpu": 2.1}                 # by size; 2 where nothing was tried
 STEPS = {"smoke": 5, "cpu": 20}         # of the sampler; 30 where nothing was tried
 
 
-def train(images: ImageSet, options: Options = Options(), run_dir=None,
+def train(images: ImageSet, options: Options = USUAL, run_dir=None,
           sizes: Sizes | None = None) -> Trained:
     """Train a model of a grey set, going on where run_dir stopped. `sizes` takes the place of a row."""
+    sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
 
     # what the network is told: labels, or sentences in a text tower's words
     told = condition(images, options, folders["text"], options.mirror)
-    sizes = fit_sizes(sizes or size_of(SIZES, options.budget), images, options, context_dim=told.dim)
+    sizes = fit_sizes(sizes, images, options, context_dim=told.dim)
     vae, network = build(sizes, device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)
 

@@ -17,6 +17,7 @@ from minildm.nn.vae import VAEConfig
 from minildm.recipes.conditions import sentences_of_scenes
 from minildm.recipes.fitting import SCHEDULE_OF, fit_sizes, size_of
 from minildm.recipes.stages import (
+    USUAL,
     Options,
     Sizes,
     Trained,
@@ -59,18 +60,19 @@ SAMPLING = {"smoke": Sampling(3)}
 GUIDANCE = {"smoke": 2.0}
 
 
-def train(images: ImageSet, options: Options = Options(), run_dir=None,
+def train(images: ImageSet, options: Options = USUAL, run_dir=None,
           sizes: Sizes | None = None) -> Trained:
     """Train a model of scenes, going on where run_dir stopped. `sizes` takes the place of a row."""
     if options.mirror:
         raise MinildmError("scenes can't be mirrored: left would be called right", "recipes.scenes",
                            "leave out mirror")
+    sizes = sizes or size_of(SIZES, options.budget)
     folders = stage_folders(run_dir)
     device = images.images.device
 
     # sentences, and a text tower that knows what they mean
     told = sentences_of_scenes(images, options, folders["text"])
-    sizes = fit_sizes(sizes or size_of(SIZES, options.budget), images, options, context_dim=told.dim)
+    sizes = fit_sizes(sizes, images, options, context_dim=told.dim)
     vae, network = build(sizes, device)
     latent_space = VAELatents(vae, images.images.shape[-1], network.multiple)
 

@@ -6,7 +6,7 @@ stands on another's outcome (a denoiser on a VAE's latents) refuses to go on whe
 
 import contextlib
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from minildm.model import LatentDiffusion
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.spec import network_class
 from minildm.training.loop import TrainConfig, fit, generator_for
-from minildm.training.losses import PatchDiscriminator, sharp_losses
+from minildm.training.losses import FinePatchDiscriminator, sharp_losses
 from minildm.training.monitor import check_spread
 
 SAMPLE = 10_000     # pictures that scales and bases are measured on
@@ -43,6 +43,9 @@ class Options:
     bar: bool = True            # print how far it is
 
 
+USUAL = Options()
+
+
 @dataclass(frozen=True)
 class VAELoss:
     """Weights of the VAE's loss; with the second or third it is `losses.sharp_losses`."""
@@ -53,6 +56,9 @@ class VAELoss:
     adversarial_start: int = 0      # steps of the VAE before its critic begins
 
 
+PLAIN = VAELoss()      # L1 + L2 and KL
+
+
 @dataclass(frozen=True)
 class Sizes:
     """One row of an experiment: its networks, and how long each is trained."""
@@ -61,7 +67,7 @@ class Sizes:
     vae_training: TrainConfig
     network: object                 # DiTConfig, UNetConfig: of a network in `minildm.nn`
     training: TrainConfig
-    vae_loss: VAELoss = field(default_factory=VAELoss)
+    vae_loss: VAELoss = PLAIN
 
 
 class Trained(NamedTuple):
@@ -112,7 +118,7 @@ def build(sizes: Sizes, device) -> tuple[AutoencoderKL, nn.Module]:
     return vae.to(device), network.to(device)
 
 
-def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss = VAELoss(),
+def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss = PLAIN,
               run_dir=None, bar: bool = True, feature_maps=None) -> dict:
     """Train on uint8 images (N, C, H, W), then measure the latents' scale. Returns the metrics.
 
@@ -124,7 +130,7 @@ def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss 
         feature_maps = feature_extractor(images).feature_maps
     if weights.adversarial_weight:
         with seeded(config.seed):
-            critic = PatchDiscriminator(vae.config.in_channels, fine=True)
+            critic = FinePatchDiscriminator(vae.config.in_channels)
         parts["critic"] = critic.to(images.device)
     sharp = weights.perceptual_weight or critic is not None
 

@@ -1,8 +1,8 @@
 """Folders that are either whole or refused: checkpoints of a run, and finished models.
 
-A folder holds `state.safetensors` (tensors), `state.json` (the rest) and `manifest.json` (sizes and sha256).
-It is written under another name, flushed to the disk and renamed into place: a crash at any moment leaves the
-old folder or the new one, never half of each. The checksums are there because safetensors loads 298 of 300
+A folder holds `state.safetensors` (tensors), `state.json` (the rest) and `manifest.json` (sizes,
+sha256). It is written under another name, flushed and renamed into place: a crash at any moment
+leaves the old folder or the new one. The checksums are there because safetensors loads 298 of 300
 files with one flipped bit without a word. No pickle: loading never runs code.
 """
 
@@ -12,104 +12,251 @@ import json
 import os
 import platform
 import re
-import shutil
 import sys
-import time
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_args
 
 import safetensors.torch
 import torch
 
 from minildm import MinildmError, __version__
+from minildm.training import disk
+from minildm.training.configs import differences, from_dict  # noqa: F401  (offered here too)
+from minildm.training.disk import lock  # noqa: F401  (offered here too)
+from minildm.training.untrusted import MOST_TENSORS, decode_tensors, read_json
 
 FORMAT = 1
 TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+FILES = {TENSORS, META, MANIFEST}
 
+MOST_META = 64_000_000      # bytes
+# A reader beside a process that saves all the time looks again so often before it gives up.
+TRIES = 100
+
+# What each kind of folder has in its `state.json`, and no other kind.
+KINDS = {
+    "model": "a diffusion model", "recipe": "a diffusion model",
+    "classifier": "a classifier",
+    "identity": "a step of a training run",
+    "key": "a cached copy of a data set",
+}
+
+
+# --- writing
 
 def save(folder: str | Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
-    """Write `folder` whole or not at all, replacing an older one; `meta` is anything JSON can hold.
+    """Write `folder` whole or not at all; `meta` is anything JSON (RFC 8259) can hold.
 
-    Raises MinildmError when the disk is full or cannot be written; what was there before is then still there.
+    An older folder is replaced if `save` wrote it and nothing was added since. MinildmError is
+    raised otherwise, and when the disk is full or cannot be written; what was there before is
+    then still there.
     """
     folder = Path(folder)
-    new, old = (folder.with_name(f".{kind}-{folder.name}") for kind in (f"tmp-{os.getpid()}", "old"))
-    versions = {"minildm": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-    # cloned, since safetensors refuses tensors that share memory, as tied weights do
-    clones = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
-    files = {TENSORS: safetensors.torch.save(clones),
-             META: json.dumps({**meta, "format": FORMAT, "versions": versions}, indent=1).encode()}
-    entries = {name: _entry(content) for name, content in files.items()}
-    manifest = {"files": entries, "self": _entry(json.dumps(entries).encode())}
+    files = _encode(folder, tensors, meta)
+    new = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
+    old = _set_aside(folder)
+    for place in (folder, old):
+        refuse_foreign(place)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _clean_litter(folder)
         _put_back(folder)
-        for litter in folder.parent.glob(".tmp-*"):         # of a crash, not of a save under way elsewhere
-            if litter == new or time.time() - litter.stat().st_mtime > 3600:
-                shutil.rmtree(litter, ignore_errors=True)
         new.mkdir()
-        for name, content in files.items():
-            _write(new / name, content)
-        _write(new / MANIFEST, json.dumps(manifest, indent=1).encode())     # last: no checkpoint without it
-        _sync_folder(new)
-        if folder.exists():                         # a folder cannot be renamed onto another
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(folder, old)
-        os.replace(new, folder)
-        _sync_folder(folder.parent)
+        # the manifest is written last: no checkpoint without it
+        for name in (TENSORS, META, MANIFEST):
+            disk.write(new / name, files[name])
+        disk.sync_folder(new)
+        if os.path.lexists(folder):         # a folder cannot be renamed onto another
+            disk.remove(old)
+            disk.move(folder, old, last=MANIFEST)
+        disk.move(new, folder, last=MANIFEST)
+        disk.sync_folder(folder.parent)
     except OSError as error:
-        size = sum(map(len, files.values())) / 1e6
-        raise MinildmError(f"could not save: {error.strerror or error}; the last save is intact", folder,
+        size = sum(len(content) for content in files.values()) / 1e6
+        kept = "; the last save is intact" if folder.exists() or steps(folder.parent) else ""
+        raise MinildmError(f"could not save: {error.strerror or error}{kept}", folder,
                            f"free {size:.1f} MB of disk, or save where you may write") from error
     finally:
         _put_back(folder)
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        disk.remove(new)
+    disk.remove(old)
 
 
-def load(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors (on the CPU) and the meta of a saved folder; MinildmError names a damaged file."""
+def _encode(folder: Path, tensors: dict, meta: dict) -> dict[str, bytes]:
+    """Turn tensors and meta into the three files' bytes, by name."""
+    if len(tensors) > MOST_TENSORS:
+        raise MinildmError(f"{len(tensors)} tensors are more than {MOST_TENSORS}", folder,
+                           "save fewer, larger ones")
+    clones = {}
+    for name, tensor in tensors.items():
+        # cloned, since safetensors refuses tensors that share memory, as tied weights do
+        clone = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        clones[name.replace("_orig_mod.", "")] = clone      # torch.compile's prefix
+    versions = {"minildm": __version__, "torch": str(torch.__version__),
+                "python": platform.python_version()}
+    try:
+        text = json.dumps({**meta, "format": FORMAT, "versions": versions}, indent=1,
+                          allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MinildmError(f"not saved: {META} cannot hold this: {error}", folder,
+                           "None stands for a number that is not finite") from None
+    files = {TENSORS: safetensors.torch.save(clones), META: text.encode()}
+    entries = {name: _entry(content) for name, content in files.items()}
+    manifest = {"files": entries, "self": _entry(json.dumps(entries).encode())}
+    return {**files, MANIFEST: json.dumps(manifest, indent=1).encode()}
+
+
+def _entry(content: bytes) -> dict:
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def is_ours(folder: Path) -> bool:
+    """Say whether `save` wrote all that is in a folder, so that it may replace or remove it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        entries = list(folder.iterdir())
+    except FileNotFoundError:               # another process moved it meanwhile
+        return True
+    names = {path.name for path in entries if path.is_file()}
+    if len(names) < len(entries) or not names <= FILES:
+        return False
+    # of what a crash left, the name says whose it is
+    named = re.fullmatch(r"step-\d+|\.tmp-\d+-.+|\.old-.+", folder.name)
+    return bool(named) or not names or {TENSORS, MANIFEST} <= names
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise MinildmError if something stands there that `save` did not write."""
+    if os.path.lexists(folder) and not is_ours(folder):
+        raise MinildmError("this is not only a saved model: it would be lost", folder,
+                           "save under another name, or move this away first")
+
+
+def _set_aside(folder: Path) -> Path:
+    """The name under which the older folder waits until the new one is in place."""
+    return folder.with_name(f".old-{folder.name}")
+
+
+def _put_back(folder: Path) -> None:
+    """Undo a replacement that was cut off between its two renames."""
+    old = _set_aside(folder)
+    if (old / MANIFEST).is_file() and not (folder / MANIFEST).exists() and is_ours(old):
+        with contextlib.suppress(OSError):          # another process did, or saved
+            if folder.is_dir() and is_ours(folder):
+                disk.remove(folder)
+            disk.move(old, folder, last=MANIFEST)
+
+
+def _clean_litter(folder: Path) -> None:
+    """Remove what crashed saves of this folder left, not what a living process is writing."""
+    for path in folder.parent.glob(".tmp-*"):
+        match = re.fullmatch(r"\.tmp-(\d{1,9})-(.+)", path.name)
+        if not match or match[2] != folder.name or not is_ours(path):
+            continue
+        pid = int(match[1])
+        if pid == os.getpid() or disk.process_is_gone(pid):
+            disk.remove(path)
+
+
+# --- reading
+
+def load(folder: str | Path,
+         wants: tuple[str, ...] = ()) -> tuple[dict[str, torch.Tensor], dict]:
+    """Read the tensors (on the CPU) and the meta of a saved folder.
+
+    MinildmError names a damaged file; it says what the folder is if its meta lacks a key of `wants`.
+    """
+    folder = Path(folder)
     files = verify(folder)
-    meta = json.loads(files[META])
-    if meta["format"] != FORMAT:
-        raise MinildmError(f"written as format {meta['format']}, not {FORMAT}", folder, "update minildm")
-    return safetensors.torch.load(files[TENSORS]), meta
+    meta = read_json(files[META], folder / META)
+    if not isinstance(meta, dict):
+        raise MinildmError(f"{META} holds no names", folder / META, "use another copy of this folder")
+    if meta.get("format") != FORMAT:
+        raise MinildmError(f"written as format {meta.get('format')}, not {FORMAT}", folder,
+                           "update minildm")
+    missing = ", ".join(key for key in wants if key not in meta)
+    if missing:
+        wanted = KINDS.get(wants[0], f"a folder with {wants[0]!r}")
+        raise MinildmError(f"this is {describe_kind(meta)}, not {wanted}: it has no {missing}",
+                           folder, f"give the folder of {wanted}")
+    return decode_tensors(files[TENSORS], folder / TENSORS), meta
+
+
+def describe_kind(meta: dict) -> str:
+    """Say in words what a folder with this meta is."""
+    for key, words in KINDS.items():
+        if key in meta:
+            return words
+    return "a folder of tensors"
 
 
 def verify(folder: str | Path) -> dict[str, bytes]:
-    """The bytes of the files, checked against the manifest; MinildmError names the one that is damaged."""
+    """Read the files and check them against the manifest; MinildmError names the damaged one.
+
+    This changes nothing on the disk. When a save replaces the folder meanwhile, it is read again.
+    """
     folder = Path(folder)
-    _put_back(folder)
-    if not (folder / MANIFEST).is_file():
-        inside = folder / "model"
-        raise MinildmError(f"there is no checkpoint here, no {MANIFEST}", folder,
-                           f"take {inside}" if inside.is_dir() else "check the path, or use an earlier step")
-    files = {}
-    for name in (MANIFEST, TENSORS, META):
+    for _ in range(TRIES):
+        before = _stamps(folder)
         try:
-            content = (folder / name).read_bytes()
+            return _read_files(folder)
+        except MinildmError:
+            if _stamps(folder) == before:
+                raise
+    raise MinildmError("this folder is replaced faster than it can be read", folder,
+                       "read it when the other process has saved")
+
+
+def _stamps(folder: Path) -> list:
+    """What changes when the folder is replaced: identity and time of it and of the one set aside."""
+    stamps = []
+    for place in (folder, _set_aside(folder)):
+        try:
+            found = os.stat(place)
+            stamps.append((found.st_ino, found.st_ctime_ns, found.st_mtime_ns))
+        except OSError:
+            stamps.append(None)
+    return stamps
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    place = folder
+    if not (folder / MANIFEST).exists():
+        # a save was killed between its renames: the older folder is whole, under another name
+        place = _set_aside(folder)
+    if not (place / MANIFEST).exists():
+        inside = folder / "model"
+        cure = f"take {inside}" if inside.is_dir() else "check the path, or use an earlier step"
+        raise MinildmError(f"there is no checkpoint here, no {MANIFEST}", folder, cure)
+    files, expected = {}, {}
+    for name, most in ((MANIFEST, MOST_META), (TENSORS, None), (META, MOST_META)):
+        try:
+            content = disk.read(place / name, most)
             if name == MANIFEST:
                 manifest = json.loads(content)
                 expected = {MANIFEST: manifest["self"], **manifest["files"]}
                 content = json.dumps(manifest["files"]).encode()    # what its own checksum covers
             if _entry(content) != expected[name]:
-                raise ValueError(f"{len(content)} of {expected[name]['size']} bytes, or another checksum")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{len(content)} of {expected[name]['size']} bytes, "
+                                 "or another checksum")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise MinildmError(f"{name} is damaged: {error}", folder / name,
                                "use a copy of this folder, or an earlier step") from None
         files[name] = content
     return files
 
 
+# --- the steps of a run
+
 def steps(run_dir: str | Path) -> list[Path]:
-    """The `step-000123` folders of a run, newest first, whether they verify or not."""
-    found = [path for path in Path(run_dir).glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
+    """List the `step-000123` folders of a run, newest first, whether they verify or not."""
+    found = [path for path in Path(run_dir).glob("step-*")
+             if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def latest(run_dir: str | Path) -> Path | None:
-    """The newest step that verifies, or None; says so when it falls back to an older one."""
+    """Find the newest step that verifies, or None; say so when it falls back to an older one."""
     damaged = []
     for folder in steps(run_dir):
         try:
@@ -121,102 +268,33 @@ def latest(run_dir: str | Path) -> Path | None:
                 print(f"{line}; falling back to {folder.name}", file=sys.stderr)
             return folder
     if damaged:
-        raise MinildmError("no step here is whole: " + "; ".join(damaged), run_dir, "delete it to start over")
+        raise MinildmError("no step here is whole: " + "; ".join(damaged), run_dir,
+                           "delete it to start over")
     return None
 
 
+def repair(run_dir: str | Path) -> None:
+    """Undo or clean what crashed saves of this run left; only for who holds its `lock`."""
+    for path in [*Path(run_dir).glob(".old-step-*"), *Path(run_dir).glob(".tmp-*-step-*")]:
+        match = re.fullmatch(r"\.(?:old|tmp-\d+)-(step-\d+)", path.name)
+        if not match:
+            continue
+        _put_back(path.with_name(match[1]))
+        if is_ours(path):
+            disk.remove(path)
+
+
 def prune(run_dir: str | Path, keep: int = 2) -> None:
-    """Delete steps older than the newest `keep` good ones, and what crashed saves left; only under `lock`."""
+    """Remove the steps older than the newest `keep` good ones; only for who holds the `lock`.
+
+    A step to which somebody added a file stays.
+    """
     good = 0
     for folder in steps(run_dir):
-        if good >= keep:
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        with contextlib.suppress(MinildmError):
-            verify(folder)
-            good += 1
-    for litter in [*Path(run_dir).glob(".tmp-*"), *Path(run_dir).glob(".old-*")]:
-        shutil.rmtree(litter, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def lock(run_dir: str | Path):
-    """Hold a run's folder until the block or process ends; a second one gets MinildmError with our pid."""
-    Path(run_dir).mkdir(parents=True, exist_ok=True)
-    with open(Path(run_dir) / "lock", "a+") as file:
-        try:
-            if os.name == "nt":
-                import msvcrt
-                file.seek(1 << 30)                  # a locked byte is unreadable: take one past the pid
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            pid = Path(file.name).read_text().strip() or "?"
-            raise MinildmError(f"process {pid} is using this run folder", run_dir,
-                               "wait for it, stop it, or give this run another folder") from None
-        file.truncate(0)
-        print(os.getpid(), file=file, flush=True)
-        yield
-
-
-def differences(a: dict, b: dict) -> list[str]:
-    """Every field in which two configurations differ, as `model.width: 64 != 96`."""
-    def flat(config, prefix=""):
-        for key, value in config.items():
-            yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-
-    a, b = (dict(flat(json.loads(json.dumps(config)))) for config in (a, b))    # JSON: a tuple is a list
-    return [f"{key}: {a.get(key, 'absent')!r} != {b.get(key, 'absent')!r}" for key in {**a, **b}
-            if key not in a or key not in b or a[key] != b[key]]
-
-
-def _put_back(folder: Path) -> None:
-    """Undo a replacement cut off between its two renames."""
-    old = folder.with_name(f".old-{folder.name}")
-    if old.exists() and not folder.exists():
-        with contextlib.suppress(OSError):          # another process did, or saved
-            os.replace(old, folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder as durable as its files; Windows has no such call."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-
-
-def _entry(content: bytes) -> dict:
-    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def from_dict(kind, values: dict):
-    """A dataclass back from the JSON of its asdict: nested ones too, lists as tuples.
-
-    Of a field that may be one of several dataclasses it is the one that has all the names.
-    """
-    def value(kinds, given):
-        if isinstance(given, list):
-            return tuple(given)
-        if not isinstance(given, dict):
-            return given
-        fitting = [k for k in get_args(kinds) or [kinds]
-                   if is_dataclass(k) and given.keys() <= names(k)]
-        if not fitting:
-            raise MinildmError(f"no configuration has these numbers: {', '.join(given)}", kind.__name__,
-                               "it was saved by another version: train it again")
-        return from_dict(fitting[0], given)
-
-    def names(kind):
-        return {f.name for f in fields(kind)}
-
-    return kind(**{f.name: value(f.type, values[f.name]) for f in fields(kind) if f.name in values})
+        if good < keep:
+            with contextlib.suppress(MinildmError):
+                verify(folder)
+                good += 1
+        elif is_ours(folder):
+            disk.remove(folder)
+    repair(run_dir)

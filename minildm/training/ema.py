@@ -1,59 +1,81 @@
-"""The average of a model's weights along its training, and how named weights go from one model to another."""
+"""The average of a model's weights along its training, and how named tensors go between models."""
 
 import contextlib
 
 import torch
 
 from minildm import MinildmError
-from minildm.training import checkpoint
+from minildm.training.configs import differences
 
 
 class EMA:
-    """Averaged weights: average <- d average + (1 - d) weights, d = min(decay, (1 + i) / (10 + i))."""
+    """Averaged weights: average <- d average + (1 - d) weights, d = min(decay, (1 + i) / (10 + i)).
 
-    def __init__(self, model, decay: float):        # keeps pairs of tensors, which no wrapper can unhook
-        self.decay, self.sources = decay, tensors_of(model)
-        self.averages = {name: source.detach().clone() for name, source in self.sources.items()}
+    Buffers are copied, not averaged, as in torch's AveragedModel: beside the averaged weights stand
+    the last step's BatchNorm statistics, which are a running average already.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self.decay = decay
+        self.sources = tensors_of(model)        # the tensors themselves: no wrapper can unhook them
+        self.averages = {name: t.detach().clone() for name, t in self.sources.items()}
+        self.weights = [name for name, t in self.sources.items() if isinstance(t, torch.nn.Parameter)]
+        self.buffers = [name for name in self.sources if name not in set(self.weights)]
 
     @torch.no_grad()
-    def update(self, i: int):
-        """Average in the weights after step i; buffers are copied."""
+    def update(self, i: int) -> None:
+        """Average in the weights after step i."""
         d = min(self.decay, (1 + i) / (10 + i))
-        weights = [n for n, source in self.sources.items() if isinstance(source, torch.nn.Parameter)]
-        torch._foreach_lerp_([self.averages[n] for n in weights], [self.sources[n] for n in weights], 1 - d)
-        for name in self.sources.keys() - weights:
+        averages = [self.averages[name] for name in self.weights]
+        torch._foreach_lerp_(averages, [self.sources[name] for name in self.weights], 1 - d)
+        for name in self.buffers:
             self.averages[name].copy_(self.sources[name])
+
+    @torch.no_grad()
+    def restore_buffers(self) -> None:
+        """Give the model the buffers that it had at the last update."""
+        for name in self.buffers:
+            self.sources[name].copy_(self.averages[name])
 
     @contextlib.contextmanager
     def applied(self):
-        """Inside the block the model holds the average."""
+        """Let the model hold the average inside the block."""
         kept = {name: source.detach().clone() for name, source in self.sources.items()}
-        copy(self.averages, self.sources)
+        copy_tensors(self.averages, self.sources)
         try:
             yield
         finally:
-            copy(kept, self.sources)
+            copy_tensors(kept, self.sources)
 
-    def copy_to(self, model):
-        copy(self.averages, tensors_of(model))
-
-
-def tensors_of(model) -> dict[str, torch.Tensor]:
-    """Parameters and saved buffers by name; those of a compiled model have the bare model's names."""
-    return {name.replace("_orig_mod.", ""): t for name, t in model.state_dict(keep_vars=True).items()}
+    def copy_to(self, model: torch.nn.Module) -> None:
+        """Copy the average into another model of the same form."""
+        copy_tensors(self.averages, tensors_of(model))
 
 
-def under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Those whose names begin with the prefix, without it."""
+def tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and saved buffers by name; a compiled model's have the names of the bare one."""
+    tensors = model.state_dict(keep_vars=True)
+    return {name.replace("_orig_mod.", ""): t for name, t in tensors.items()}
+
+
+def strip_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Select the tensors whose names begin with the prefix, and name them without it."""
     return {name[len(prefix):]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
+def check_same_form(sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> None:
+    """Raise MinildmError if names or shapes differ."""
+    ours = {name: list(t.shape) for name, t in sources.items()}
+    theirs = {name: list(t.shape) for name, t in targets.items()}
+    different = differences(ours, theirs)
+    if different:
+        raise MinildmError("these weights are another model's: " + "; ".join(different), "",
+                           "build the model from the configuration that it was saved with")
+
+
 @torch.no_grad()
-def copy(sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]):
+def copy_tensors(sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> None:
     """Fill targets from the sources of the same names; MinildmError if names or shapes differ."""
-    shapes = ({name: list(t.shape) for name, t in tensors.items()} for tensors in (sources, targets))
-    if different := checkpoint.differences(*shapes):
-        raise MinildmError("these weights are another model's: " + "; ".join(different),
-                           fix="build the model from the configuration that it was saved with")
+    check_same_form(sources, targets)
     for name, target in targets.items():
         target.copy_(sources[name])

@@ -4,11 +4,13 @@ import torch
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, made orthogonal: a kernel moves as far in rare directions as in those all gradients share.
+    """Momentum, made orthogonal: a kernel moves as far in rare directions as in common ones.
 
-    (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.) For kernels (rows, ...) alone, each taken
-    as a matrix of `rows` filters. What follows must not depend on their lengths, as a batch norm does not:
-    each kernel is kept at norm sqrt(rows), so that the learning rate is a relative one.
+    The update is Muon's (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). Keeping each
+    kernel at norm sqrt(rows), which makes the learning rate a relative one, and momentum 0.6 are
+    airbench94's (https://github.com/KellerJordan/cifar10-airbench). Kernels are (rows, ...), each taken
+    as a matrix of `rows` filters; what follows must not depend on their lengths, as a batch norm does
+    not. A kernel that starts at zero is the exception: its length has a meaning, so it keeps it.
     """
 
     def __init__(self, kernels, lr: float, momentum: float = 0.6):
@@ -17,25 +19,36 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                if not self.state[p]:
-                    self.state[p]["momentum"] = torch.zeros_like(p)
-                average = self.state[p]["momentum"].mul_(group["momentum"]).add_(p.grad)
-                ahead = p.grad + group["momentum"] * average                            # Nesterov's
-                p.mul_(len(p)**0.5 / p.norm())
-                p.sub_(group["lr"] * orthogonal(ahead.flatten(1)).reshape(p.shape))
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._move(p, group["lr"], group["momentum"])
+
+    def _move(self, p, lr: float, momentum: float) -> None:
+        norm = p.norm()
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+            state["from_zero"] = norm == 0
+        average = state["momentum"].mul_(momentum).add_(p.grad)
+        nesterov = p.grad + momentum * average
+        ratio = len(p)**0.5 / norm
+        # a tensor decides, not an `if`: the host need not wait for a GPU
+        from_zero = state.get("from_zero", torch.zeros_like(norm, dtype=torch.bool))
+        p.mul_(torch.where(from_zero, torch.ones_like(ratio), ratio))
+        p.sub_(lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
 
 
 def orthogonal(matrix):
-    """(n, m) -> the matrix of its singular vectors, its singular values brought to about 0.7 to 1.2.
+    """Bring a matrix's singular values to about 0.7 to 1.2, keeping its singular vectors: (n, m) -> (n, m).
 
-    By matrix products alone: five times a quintic, which is applied to every singular value at once and moves
-    it there unless it is tiny beside the others, x <- a x + b x x' x + c x x' x x' x.
+    By matrix products alone: five times a quintic, which acts on every singular value at once and
+    moves it there unless it is tiny beside the others, x <- a x + b x x' x + c x x' x x' x.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    tall = len(matrix) > matrix.shape[1]
+    x = matrix.T if tall else matrix        # so that x x' is the smaller product
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if len(matrix) > matrix.shape[1] else x
+    return x.T if tall else x

@@ -1,6 +1,7 @@
 """kill -9 aimed inside a save: does the run resume, and does it end with the same bits as one never killed?
 
-    python tests/support/kill.py 50                 every one must resume and end bit-identical
+    python tests/support/kill.py 50              every one must resume and end bit-identical
+    python tests/support/kill.py 50 --clock      the same for a run that saves by the clock
     python tests/support/kill.py 50 --in-place   the same with a writer that overwrites: fails
 
 A random moment almost never hits a save, so the child kills itself at a chosen one: any line executed while
@@ -17,20 +18,26 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 torch.set_num_threads(1)        # bit-identical sums; and a pool of threads would not survive the fork
 
-from minildm.training import checkpoint  # noqa: E402
+from minildm.training import checkpoint, disk, resumable  # noqa: E402
 from minildm.training import loop as training  # noqa: E402
 
 CONFIG = training.TrainConfig(steps=6, batch_size=8, lr=1e-2, save_every=1, precision="float32")
+TRACED = checkpoint.__file__, disk.__file__, shutil.__file__
 real_save, real_prune = checkpoint.save, checkpoint.prune
 
 
-def train_once(run_dir):
+def train_once(run_dir, by_clock):
+    config = CONFIG
+    if by_clock:
+        config = replace(CONFIG, save_every=0)
+        resumable.SAVE_SECONDS = resumable.SAVE_SHARE = 0
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 1))
     x = torch.randn(20, 4)
@@ -39,7 +46,7 @@ def train_once(run_dir):
         noise = torch.randn(x.shape, generator=generator)
         return {"loss": (model(x + noise) - x.sum(1, keepdim=True)).square().mean()}
 
-    for _ in training.train(model, loss, (x,), CONFIG, run_dir, bar=False):
+    for _ in training.train(model, loss, (x,), config, run_dir, bar=False):
         pass
 
 
@@ -57,8 +64,7 @@ class Aim:
 
     def trace(self, frame, event, argument):
         code = frame.f_code
-        saving = code.co_filename in (checkpoint.__file__, shutil.__file__) or code is save_in_place.__code__
-        if not saving:
+        if code.co_filename not in TRACED:
             return None
         if event == "line":
             self.tick(code.co_name)
@@ -75,8 +81,6 @@ class Aim:
 
     def open(self, path, mode):
         """An open file that writes in eight pieces, with a moment before each and one at the end."""
-        if mode != "wb":
-            return open(path, mode)     # the lock's
         file, aim = open(path, mode, buffering=0), self
 
         class Pieces:
@@ -101,21 +105,15 @@ class Aim:
 
 def save_in_place(folder, tensors, meta):
     """The mutant: one checkpoint, each save written over the one before."""
-    tracing = sys.gettrace()
-    sys.settrace(None)
-    spare = folder.parent.parent / "spare"
-    real_save(spare, tensors, meta)
-    files = checkpoint.TENSORS, checkpoint.META, checkpoint.MANIFEST
-    contents = {name: (spare / name).read_bytes() for name in files}
-    sys.settrace(tracing)
+    contents = checkpoint._encode(folder, tensors, meta)
     for last in checkpoint.steps(folder.parent):
         last.rename(folder)
     folder.mkdir(exist_ok=True)
-    for name, content in contents.items():
-        checkpoint._write(folder / name, content)
+    for name in (checkpoint.TENSORS, checkpoint.META, checkpoint.MANIFEST):
+        disk.write(folder / name, contents[name])
 
 
-def child(run_dir, in_place, target=0):
+def child(run_dir, in_place, by_clock, target=0):
     """Train in a forked child, killed at moment `target`; its signal (0 if none), what it wrote last."""
     note = run_dir.parent / f"{run_dir.name}.note"
     note.unlink(missing_ok=True)
@@ -124,10 +122,11 @@ def child(run_dir, in_place, target=0):
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, note.read_text()
     try:
         aim = Aim(target, note)
-        checkpoint.open = aim.open
-        checkpoint.save = aim.during(save_in_place if in_place else real_save)
-        checkpoint.prune = aim.during(real_prune)
-        train_once(run_dir)
+        disk.open = aim.open
+        # the mutant is killed while it writes: at most other moments it is as safe as ours
+        checkpoint.save = save_in_place if in_place else aim.during(real_save)
+        checkpoint.prune = real_prune if in_place else aim.during(real_prune)
+        train_once(run_dir, by_clock)
         note.write_text(f"moments {aim.count}")
     except BaseException as error:
         note.write_text(f"{type(error).__name__}: {error}".splitlines()[0])
@@ -143,18 +142,18 @@ def outcome(run_dir):
     return bits, sorted(p.name for p in run_dir.iterdir())
 
 
-def experiment(n, in_place=False, seed=0):
+def experiment(n, in_place=False, by_clock=False, seed=0):
     began, rng = time.perf_counter(), random.Random(seed)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])     # its slow imports: here, not in every child
     count, places, errors = collections.Counter(), collections.Counter(), []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        _, note = child(folder / "never", in_place)
+        _, note = child(folder / "never", in_place, by_clock)
         moments, (bits, names) = int(note.removeprefix("moments ")), outcome(folder / "never")
         for k in range(n):
             run_dir = folder / f"run{k}"
-            by, place = child(run_dir, in_place, target=rng.randint(1, moments))
-            _, note = child(run_dir, in_place)
+            by, place = child(run_dir, in_place, by_clock, target=rng.randint(1, moments))
+            _, note = child(run_dir, in_place, by_clock)
             count["killed"] += by == signal.SIGKILL
             places[place] += 1
             if note.startswith("moments"):
@@ -164,7 +163,7 @@ def experiment(n, in_place=False, seed=0):
             else:
                 errors.append(note)
             shutil.rmtree(run_dir)
-    return {"writer": "in place" if in_place else "atomic", "n": n, "moments": moments,
+    return {"writer": "in place" if in_place else "atomic", "by_clock": by_clock, "n": n, "moments": moments,
             **{name: count[name] for name in ("killed", "resumed", "identical", "clean")},
             "places": dict(places), "errors": errors[:3], "seconds": round(time.perf_counter() - began, 1)}
 
@@ -173,8 +172,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("n", type=int, nargs="?", default=50)
     parser.add_argument("--in-place", action="store_true")
+    parser.add_argument("--clock", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    result = experiment(arguments.n, arguments.in_place, arguments.seed)
+    result = experiment(arguments.n, arguments.in_place, arguments.clock, arguments.seed)
     print(json.dumps(result))
     sys.exit(not result["identical"] == result["clean"] == arguments.n)

@@ -1,113 +1,276 @@
-"""Where pictures come from: anyone's files, or fonts.
+"""Anyone's images: a folder's files become a training set and a test set.
 
-Files: sub-folders are classes, a folder without any is one class; train/ and test/ on top stay apart, else a
-tenth is for test. No file is trusted: formats come from a list, sizes have a cap, all is decoded to the last
-byte, and what can't be read is named and skipped.
-Fonts: digits under random poses, drawn by seed, so they need no download and are the same everywhere.
+Sub-folders are classes, a folder without any is one class; train/ and test/ on top stay apart,
+else a tenth is for test. What can't be read is named and skipped. Pictures go one by one into an
+array that is made for them beforehand, so that reading needs little more memory than the set
+itself.
 """
 
+import hashlib
 import os
-from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from minildm import MinildmError
+from minildm.data.cache import Part, Source, stamp
+from minildm.data.pictures import OWN_SIZE, USUAL_SIZE, read_picture, read_size
+from minildm.data.splits import choose_test, find_splits, printable
 
-SPLITS = ("train", "test")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-MAX_PIXELS = 64_000_000  # larger images are skipped before they are decoded
+BESIDE = "it lies beside the classes' folders"
+# files given to the threads at a time: what is decoded and waits for its turn takes memory
+AT_ONCE = 256
 
 
-def list_files(folder: Path) -> list[list]:
-    """[split, class, file, size, time of change] of every file; split "" without train/ and test/."""
-    if not folder.is_dir():
-        raise MinildmError("there is no such folder", folder, "check the spelling; unpack an archive first")
-    splits = [split for split in SPLITS if (folder / split).is_dir()]
-    if len(splits) == 1:
-        raise MinildmError(f"there is {splits[0]}/ but not the other of train/ and test/", folder,
-                           "add it, or move the classes one level up: a tenth of them becomes test")
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A file: its split, or "" without splits; its class, or "" in no sub-folder; path; stamp."""
+
+    split: str
+    label: str
+    path: str
+    stamp: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder, always in the same order, and notes about what was left out."""
+
+    name: str
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a file is no picture."""
+
+    reason: str
+
+
+def list_files(folder: Path) -> Listing:
+    """List the files below a folder that are not hidden; raises MinildmError as find_splits."""
+    splits, notes = find_splits(folder)
     rows = []
-    for split in splits or [""]:
-        for here, below, files in os.walk(folder / split, followlinks=True):
-            real = Path(here).resolve()                  # a link to a folder above would never end
-            below[:] = sorted(name for name in below
-                              if name[0] != "." and not real.is_relative_to(Path(here, name).resolve()))
-            inside = Path(here).relative_to(folder / split).parts
-            label = inside[0] if inside else "" if below else folder.name
-            for file in sorted(os.path.join(here, name) for name in files if name[0] != "."):
-                try:
-                    status = os.stat(file)
-                except OSError:                          # a link to nothing
-                    status = os.lstat(file)
-                rows.append([split, label, file, status.st_size, status.st_mtime_ns])
-    return rows
+    for split, place in splits.items():
+        unreadable = []
+        for here, below, files in os.walk(place, followlinks=True, onerror=unreadable.append):
+            real = Path(here).resolve()
+            # changed in place, which is how os.walk is told where to go on
+            below[:] = sorted(name for name in below if _enters(real, here, name))
+            inside = Path(here).relative_to(place).parts
+            label = inside[0] if inside else ""
+            for name in sorted(files):
+                path = os.path.join(here, name)
+                # a file may vanish while its folder is listed
+                if not name.startswith(".") and os.path.lexists(path):
+                    rows.append(Row(split, label, path, stamp(path)))
+        notes += [f"{printable(error.filename)} can't be entered: {error.strerror}"
+                  for error in unreadable]
+    return Listing(folder.name or "pictures", rows, tuple(notes))
 
 
-def read_picture(file, size: int | None = None) -> Image.Image:
-    """RGB, upright, over white, size x size: shorter side resized, the middle of the longer kept.
+def _enters(real: Path, here: str, name: str) -> bool:
+    """Whether a sub-folder is walked: no hidden one, and no link to a folder above it."""
+    # such a link would lead round and round
+    return not name.startswith(".") and not real.is_relative_to(Path(here, name).resolve())
 
-    Without a size, squares up to 64 stay as they are, all else becomes 32. Raises as Pillow does, ValueError.
+
+def source(listing: Listing, size: int | None = None) -> Source:
+    """The source of a folder's pictures: it is another as soon as any file is another."""
+    digest = hashlib.sha256()
+    # row by row: the text of all rows would take more memory than the rows
+    for row in listing.rows:
+        digest.update(repr(row).encode("utf-8", "backslashreplace"))
+    key = [listing.name, size, listing.notes, digest.hexdigest()]
+    return Source(key, partial(read_files, listing, size))
+
+
+def read_files(listing: Listing, size: int | None = None) -> dict[str, Part]:
+    """Read both splits of what list_files found, pictures (N, C, side, side).
+
+    C is 1 if every picture of both splits is grey, else 3. `side` is `size`; without one it is
+    their own if they are square, alike and at most 64, else 32. Raises MinildmError if memory
+    doesn't suffice, or if the test split has classes that the training split has not.
     """
-    if not os.path.isfile(file):
-        raise ValueError("not a file")
-    with Image.open(file, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width}×{image.height} pixels are too many")
-        image.load()                                     # all of it: verify() passes most truncated JPEGs
-        image = ImageOps.exif_transpose(image)
-    if image.mode[0] in "IF":                            # convert() would clip 16 bits to 256 levels
-        values = np.asarray(image, np.float64)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"mode {image.mode} has no fixed white: save it with 8 or 16 bits")
-        image = Image.fromarray((values / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB")
-    if size is None and image.width == image.height <= 64:
-        return image
-    return ImageOps.fit(image, (size or 32, size or 32))
+    rows, errors, sizes = listing.rows, {}, []
+    if size is None:
+        sizes = list(_in_threads(_size_of, [row.path for row in rows], f"listing {listing.name}"))
+        errors = {i: found for i, found in enumerate(sizes) if isinstance(found, Unreadable)}
+        _leave_out_loose(rows, errors)
+    side = size or usual_side(_of_readable(sizes, errors))
+    pixels = _read_pixels(listing, side, errors)
+    if size is None and usual_side(_of_readable(sizes, errors)) != side:
+        # the one picture of another size was damaged: the others can keep theirs
+        side = usual_side(_of_readable(sizes, errors))
+        pixels = _read_pixels(listing, side, errors)
+    notes = list(listing.notes)
+    # who asked for a size knows it
+    if size is None:
+        notes += size_note(_of_readable(sizes, errors), side)
+    return _make_parts(listing, pixels, errors, notes)
 
 
-def read_files(rows: list[list], name: str, size: int | None = None) -> dict[str, tuple]:
-    """{split: (images (N, C, H, W) uint8, labels (N,), class names, skipped files)} of what list_files found.
+def usual_side(sizes: set[tuple[int, int]]) -> int:
+    """The side that pictures of these sizes get when nobody asks for one."""
+    if len(sizes) == 1:
+        [(width, height)] = sizes
+        if width == height <= OWN_SIZE:
+            return width
+    return USUAL_SIZE
 
-    C is 1 if every image of both splits is grey, else 3; H = W = size, or 32 without one where they differ.
-    """
-    class_names = sorted({row[1] for row in rows} - {""})
-    unseen = set(class_names) - {row[1] for row in rows if row[0] != "test"}
+
+def size_note(sizes: set[tuple[int, int]], side: int) -> list[str]:
+    """A line that says what becomes of pictures larger than `side`, and how to keep more."""
+    shortest = min((min(size) for size in sizes), default=0)
+    if shortest <= side:
+        return []
+    width, height = min(sizes)
+    what = f"{width}×{height} pictures" if len(sizes) == 1 else f"pictures of {len(sizes)} sizes"
+    how = "resized" if all(w == h for w, h in sizes) else "cropped to squares and resized"
+    choices = [str(choice) for choice in (64, 128) if choice <= shortest] or [str(shortest)]
+    return [f"{what} are {how} to {side}; pass size={' or '.join(choices)} to keep more"]
+
+
+def _of_readable(sizes: list, errors: dict) -> set[tuple[int, int]]:
+    return {size for i, size in enumerate(sizes) if i not in errors}
+
+
+def _size_of(path: str):
+    return _attempt(read_size, path)
+
+
+def _attempt(read: Callable, *arguments):
+    """What `read` returns, or the reason why it could not."""
+    try:
+        return read(*arguments)
+    # Pillow raises anything, and the other files may be good
+    except Exception as error:
+        return Unreadable(f"{type(error).__name__}: {error}".replace("\n", " "))
+
+
+def _in_threads(work: Callable, items: list, title: str) -> Iterator:
+    """The results of work(item) in order; few are waiting for their turn at any time."""
+    with (ThreadPoolExecutor(os.cpu_count()) as pool,
+          tqdm(total=len(items), desc=printable(title), disable=None) as bar):
+        for start in range(0, len(items), AT_ONCE):
+            for result in pool.map(work, items[start:start + AT_ONCE]):
+                bar.update()
+                yield result
+
+
+class Pixels:
+    """Pictures in one array (n, C, side, side), grey until the first coloured one comes."""
+
+    def __init__(self, n: int, side: int):
+        self.array = _zeros(n, 1, side)
+
+    def put(self, i: int, picture: np.ndarray):
+        """Store a picture (side, side, 3) at place i; all before it must have been stored."""
+        channels = picture.transpose(2, 0, 1)
+        n, present, side, _ = self.array.shape
+        if present == 1 and (channels != channels[:1]).any():
+            grey, self.array = self.array, _zeros(n, 3, side)
+            # numpy repeats the one channel: a grey picture has three that are equal
+            self.array[:i] = grey[:i]
+        self.array[i] = channels[:self.array.shape[1]]
+
+    def take(self, places: list[int]) -> torch.Tensor:
+        """Those at increasing places, moved to the front; what lay there is overwritten."""
+        for to, place in enumerate(places):
+            self.array[to] = self.array[place]
+        return torch.from_numpy(self.array[:len(places)])
+
+
+def _zeros(n: int, channels: int, side: int) -> np.ndarray:
+    # the system gives zeros page by page, when they are written to: what stays empty costs nothing
+    try:
+        return np.zeros((n, channels, side, side), np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise MinildmError(f"{n} pictures of {side}×{side} don't fit into memory",
+                           fix="choose a smaller size, or fewer pictures") from error
+
+
+def _read_pixels(listing: Listing, side: int, errors: dict) -> Pixels:
+    """Decode every file that is not in `errors` yet; adds to it what fails."""
+    def read(path):
+        return np.asarray(read_picture(path, side))
+
+    places = [i for i in range(len(listing.rows)) if i not in errors]
+    pixels = Pixels(len(listing.rows), side)
+    paths = [listing.rows[i].path for i in places]
+    results = _in_threads(partial(_attempt, read), paths, f"reading {listing.name}")
+    for i, result in zip(places, results, strict=True):
+        if isinstance(result, Unreadable):
+            errors[i] = result
+        else:
+            pixels.put(i, result)
+    return pixels
+
+
+def _make_parts(listing: Listing, pixels: Pixels, errors: dict, notes: list) -> dict[str, Part]:
+    """Give each picture its class and split; a class without a readable picture is left out."""
+    rows = listing.rows
+    _leave_out_loose(rows, errors)
+    readable = [i for i in range(len(rows)) if i not in errors]
+    labels = {i: rows[i].label or listing.name for i in readable}
+    class_names = tuple(sorted(set(labels.values())))
+    empty = sorted({row.label for row in rows} - {"", *class_names})
+    if empty and class_names:
+        names = printable(", ".join(empty))[:200]
+        notes.append(f"left out, since no picture in it can be read: {names}")
+    split_of = _split_of(rows, labels)
+    _check_splits(rows, labels, split_of, listing.name)
+    # numbers follow the alphabet, so that they are the same on every machine
+    number = {name: k for k, name in enumerate(class_names)}
+    parts = {}
+    # test first, as a copy: then the training pictures can move up within the array
+    for split in ("test", "train"):
+        mine = [i for i in readable if split_of[i] == split]
+        images = pixels.take(mine) if split == "train" else torch.from_numpy(pixels.array[mine])
+        numbers = torch.tensor([number[labels[i]] for i in mine], dtype=torch.long)
+        skipped = [printable(f"{rows[i].path}: {errors[i].reason}") for i in sorted(errors)
+                   if (rows[i].split or "train") == split]
+        parts[split] = Part(images, numbers, class_names, tuple(skipped), tuple(notes))
+    return parts
+
+
+def _leave_out_loose(rows: list[Row], errors: dict):
+    """Where sub-folders have pictures, those beside them have no class; else they are one."""
+    readable = [i for i in range(len(rows)) if i not in errors]
+    if any(rows[i].label for i in readable):
+        for i in readable:
+            if not rows[i].label:
+                errors[i] = Unreadable(BESIDE)
+
+
+def _split_of(rows: list[Row], labels: dict[int, str]) -> dict[int, str]:
+    """The split of each readable picture: its folder's, or else that of `choose_test`."""
+    if rows and rows[0].split:
+        return {i: rows[i].split for i in labels}
+    test = choose_test(labels, len(rows))
+    return {i: "test" if i in test else "train" for i in labels}
+
+
+def _check_splits(rows: list[Row], labels: dict, split_of: dict, name: str):
+    """Refuse split folders of which one is empty, or has classes that training does not show."""
+    if not labels or not rows[0].split:
+        return
+    seen = {"train": set(), "test": set()}
+    for i, label in labels.items():
+        seen[split_of[i]].add(label)
+    for split, classes in seen.items():
+        if not classes:
+            raise MinildmError(f"no {split} image can be read, though there is a folder for them",
+                               name, "put pictures into it, or move the classes one level up: "
+                               "a tenth of them becomes test")
+    unseen = printable(", ".join(sorted(seen["test"] - seen["train"])))
     if unseen:
-        raise MinildmError(f"test/ has classes that train/ has not: {', '.join(sorted(unseen))[:99]}", name,
+        raise MinildmError(f"test/ has classes that train/ has not: {unseen[:99]}", name,
                            "give both the same sub-folders")
-
-    def read_row(row):
-        try:
-            return read_picture(row[2], size) if row[1] else "it lies beside the classes' folders"
-        except Exception as error:                       # Pillow raises anything; the other files may be good
-            return f"{type(error).__name__}: {error}".replace("\n", " ")
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(tqdm(pool.map(read_row, rows), f"reading {name}", len(rows), disable=None))
-    sizes = {picture.size for picture in found if not isinstance(picture, str)}
-    side = sizes.pop() if len(sizes) == 1 else (32, 32)
-    found = [x if isinstance(x, str) else np.asarray(ImageOps.fit(x, side)).transpose(2, 0, 1) for x in found]
-    channels = 1 if all((x[:1] == x).all() for x in found if not isinstance(x, str)) else 3
-    seen, tenth, sets = Counter(), set(), {}
-    for i in torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist():
-        if not isinstance(found[i], str):
-            if seen[rows[i][1]] % 10 == 1:               # of each class; of a class with one image none
-                tenth.add(i)
-            seen[rows[i][1]] += 1
-    for split in SPLITS:
-        mine = [(row, x) for i, (row, x) in enumerate(zip(rows, found, strict=True))
-                if (row[0] or SPLITS[i in tenth]) == split]
-        good = [(class_names.index(row[1]), x[:channels]) for row, x in mine if not isinstance(x, str)]
-        images = np.stack([x for _, x in good]) if good else np.zeros((0, channels, *side), np.uint8)
-        sets[split] = (torch.from_numpy(images), torch.tensor([label for label, _ in good]).long(),
-                       class_names, [f"{row[2]}: {x}" for row, x in mine if isinstance(x, str)])
-    return sets
-

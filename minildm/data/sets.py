@@ -1,51 +1,105 @@
 """Pictures with labels: a whole set at once, as uint8 tensors that fit on the device.
 
-    load("mnist", "train", pad=32).images     # (60000, 1, 32, 32) uint8;  to_float(images) is in [-1, 1]
+    load("mnist", "train", pad=32).images       # (60000, 1, 32, 32) uint8
+    to_float(images)                            # in [-1, 1]
 
-mnist, fashion-mnist, cifar10 are found under the data folder or downloaded; folder:PATH is anyone's images;
-glyphs are digits drawn from fonts; scenes are composed of digits. One set never stands in for another. What
-was read once stays in `<root>/cache/`, with a checksum: the second start takes a fraction of a second.
+mnist, fashion-mnist, cifar10 are found under the data folder or downloaded; folder:PATH is
+anyone's images; glyphs are digits drawn from fonts; scenes are composed of digits. One set never
+stands in for another. What was read once stays in `<root>/cache/`, with a checksum: the second
+start takes a fraction of a second.
 """
 
-import hashlib
-import json
 import os
-import socket
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
 
 from minildm import MinildmError
-from minildm.data import scenes
-from minildm.data.files import FORMATS, SPLITS, list_files, read_files
+from minildm.data import files, scenes
+from minildm.data.cache import Part, Source, cached, sha256
+from minildm.data.cifar import CifarFiles
 from minildm.data.glyphs import FONTS, draw_glyphs
-from minildm.data.wordings import DIGITS, with_article
+from minildm.data.idx import IdxFiles
+from minildm.data.locks import waiting_lock
+from minildm.data.pictures import FORMATS
+from minildm.data.splits import SPLITS, printable
+from minildm.data.wordings import DIGITS, fill_in
 from minildm.images import pad_to
-from minildm.training import checkpoint
 
-NAMES = ("mnist", "fashion-mnist", "cifar10", "glyphs", "scenes", "scenes-glyphs", "folder:PATH")
-TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
-CLASSES = {
-    "mnist": DIGITS, "glyphs": DIGITS, "scenes": DIGITS, "scenes-glyphs": DIGITS,
-    "fashion-mnist": ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
-                      "ankle boot"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}
-GLYPHS = {"train": 20_000, "test": 2_000}  # how many are drawn
+GLYPHS = {"train": 20_000, "test": 2_000}   # how many are drawn
 SCENES = {"train": 40_000, "test": 4_000}
-DELETE = "delete it: the next start downloads it, if there is a network"
-VERSION = 1  # raise it when reading or drawing changes: cached copies are then made anew
+LARGEST = 2048                              # side that a folder's pictures may be resized to
+CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+           "ankle boot")
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class Origin(Protocol):
+    """Where the pictures of a set come from, under a data folder `root`."""
+
+    def is_there(self, root: Path) -> bool:
+        """Whether `source` can do without the network."""
+
+    def fetch(self, root: Path) -> None:
+        """Download what is missing; raises OSError."""
+
+    def source(self, root: Path) -> Source:
+        """What reads the set, and what tells whether it is still the same."""
+
+
+class Drawn:
+    """The origin of glyphs: they are drawn, so they are always there."""
+
+    def is_there(self, root: Path) -> bool:
+        return True
+
+    def fetch(self, root: Path) -> None:
+        """There is nothing to download."""
+
+    def source(self, root: Path) -> Source:
+        return Source([GLYPHS, FONTS], partial(draw_glyphs, GLYPHS))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A row of the table below: all that the package knows of a set by its name.
+
+    `caption` is a sentence with {} for a class's name, or {a} for the name with its article.
+    `digits` names the set that scenes are composed of, which then is in the place of an origin.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    caption: str
+    origin: Origin | None = None
+    digits: str = ""
+
+
+# a new set is a line here, and an origin if none of these can read it
+DATA_SETS = {row.name: row for row in (
+    DataSet("mnist", DIGITS, "the digit {}", IdxFiles("MNIST", DIGITS)),
+    DataSet("fashion-mnist", CLOTHES, "a photo of {a}", IdxFiles("FashionMNIST", CLOTHES)),
+    DataSet("cifar10", OBJECTS, "a photo of {a}", CifarFiles(OBJECTS)),
+    DataSet("glyphs", DIGITS, "the digit {}", Drawn()),
+    DataSet("scenes", DIGITS, "the digit {}", digits="mnist"),
+    DataSet("scenes-glyphs", DIGITS, "the digit {}", digits="glyphs"),
+)}
+NAMES = (*DATA_SETS, "folder:PATH")
+CLASSES = {name: row.class_names for name, row in DATA_SETS.items()}
+# without an article, since a folder's classes may be names, or in the plural
+OTHER_CAPTION = "a photo of {}"
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One split: images (N, C, H, W) uint8, labels (N,) int64 into class_names; `skipped` names bad files.
+    """One split: images (N, C, H, W) uint8, and labels (N,) int64 into class_names.
 
-    Of scenes `truth` is what stands in them, the label the left or upper digit.
+    `skipped` names bad files. `truth` tells what stands in scenes, whose label is the left or upper
+    digit; it is None for all others.
     """
 
     name: str
@@ -60,21 +114,33 @@ class ImageSet:
         return len(self.images)
 
     @property
+    def channels(self) -> int:
+        """1 for grey, 3 for red, green and blue."""
+        return self.images.shape[1]
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures, in pixels."""
+        return self.images.shape[-1]
+
+    @property
     def captions(self) -> list[str]:
-        """A sentence an image: "the digit three", "a photo of a ship"; for a folder "a photo of {class}"."""
+        """A sentence an image: "the digit three", "a photo of a ship"."""
         if self.truth is not None:
             return scenes.captions(self.truth)
-        start = "the digit " if CLASSES.get(self.name) is DIGITS else "a photo of "
-        say = with_article if self.name in ("fashion-mnist", "cifar10") else str
-        sentences = [start + say(name) for name in self.class_names]
+        known = DATA_SETS.get(self.name)
+        template = known.caption if known else OTHER_CAPTION
+        sentences = [fill_in(template, name) for name in self.class_names]
         return [sentences[label] for label in self.labels.tolist()]
 
     def to(self, device) -> "ImageSet":
+        """The same set with its tensors on a device; `truth` stays where it is."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def subset(self, n: int, seed: int = 0) -> "ImageSet":
         """n images drawn by seed without replacement; all of them, shuffled, if there are fewer."""
         generator = torch.Generator().manual_seed(seed)
+        # drawn on the CPU, so that every device picks the same
         pick = torch.randperm(len(self), generator=generator)[:n]
         truth = None if self.truth is None else self.truth[pick]
         pick = pick.to(self.labels.device)
@@ -82,177 +148,144 @@ class ImageSet:
 
 
 def data_root(root=None) -> Path:
-    """`root`, else MINILDM_DATA, else the checkout's data/ if it can be written, else ~/.cache/minildm."""
-    if root or os.environ.get("MINILDM_DATA"):
-        return Path(root or os.environ["MINILDM_DATA"]).expanduser().resolve()
-    checkout = Path(__file__).resolve().parents[2]
-    writable = (checkout / "pyproject.toml").exists() and os.access(checkout / "data", os.W_OK)
-    return checkout / "data" if writable else Path.home() / ".cache" / "minildm"
+    """`root`, else MINILDM_DATA, else the checkout's data/ if it can be written, else
+    ~/.cache/minildm.
 
-
-def load(name: str, split: str = "train", *, size=None, pad=None, root=None, download=True) -> ImageSet:
-    """A whole set, "train" or "test", as uint8 tensors.
-
-    size: side that a folder's images are resized and cropped to; by default their own if they are all alike,
-    square and at most 64, else 32. pad: side to pad to afterwards, 28 -> 32 say. A bad file in a folder is
-    skipped: named in `.skipped`, counted in one warning. root: see data_root.
-    Raises MinildmError for an unknown name, missing or damaged files, no network.
+    Raises MinildmError where the home folder is needed and nobody knows it.
     """
-    if split not in SPLITS:
-        raise MinildmError(f"there is no split {split!r}", name, "choose train or test")
-    if size is not None and (size < 1 or not _folder_path(name)):
-        raise MinildmError(f"size={size} is not possible", name, "it is for folder:PATH, from 1; pad=32 pads")
-    root, slug, folder = data_root(root), name, _folder_path(name)
-    if name.startswith("scenes") and name in NAMES:
-        digits, seed = load(_digits_of(name), split, root=root, download=download), SPLITS.index(split)
-        held_out = False if split == "train" else None
-        images, truth = scenes.compose(digits.images, digits.labels, SCENES[split], seed, held_out)
-        images = images if pad is None else pad_to(images, pad)
-        return ImageSet(name, split, images, truth.digits[:, 0], DIGITS, truth=truth)
-    if folder:
-        slug = f"folder-{_sha256([str(folder), size])[:16]}"
-        source = list_files(folder)
-        read = partial(read_files, source, folder.name, size)
-    elif name == "cifar10" and (root / "cifar10" / "train").is_dir():
-        source = list_files(root / "cifar10")
-        read = partial(read_files, source, name, 32)
-    elif name == "cifar10":
-        source, read = "archive", partial(_read_cifar_archive, root, download)
-    elif name in TORCHVISION:
-        if not available(name, root):
-            _torchvision(name, root, download)
-        source = _idx_paths(name, root)
-        read = partial(_read_idx, source, CLASSES[name])
-    elif name == "glyphs":
-        source, read = [GLYPHS, FONTS], partial(draw_glyphs, GLYPHS)
+    given = root or os.environ.get("MINILDM_DATA")
+    if given:
+        return _expand(given)
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").exists() and os.access(checkout / "data", os.W_OK):
+        return checkout / "data"
+    try:
+        return Path.home() / ".cache" / "minildm"
+    except RuntimeError as error:         # a container whose user has no entry in the list of users
+        raise MinildmError("this user's home folder is not known", "~/.cache/minildm",
+                           "set MINILDM_DATA to a folder for data") from error
+
+
+def load(name: str, split: str = "train", *, size: int | None = None, pad: int | None = None,
+         root: str | Path | None = None, download: bool = True) -> ImageSet:
+    """Load a whole set, "train" or "test", as uint8 tensors.
+
+    size: side to which a folder's pictures are resized and cropped in the middle; by default
+    their own if they are all alike, square and at most 64, else 32, and a warning says so. pad:
+    side to pad to afterwards, 28 -> 32 say. root: see data_root. A folder without train/ and
+    test/ gives a tenth of each class for test: see `splits.choose_test`. A bad file is skipped:
+    named in `.skipped`, counted in one warning. Raises MinildmError for an unknown name, missing
+    or damaged files, no network.
+    """
+    _check_arguments(name, split, size)
+    root = data_root(root)
+    row = DATA_SETS.get(name)
+    if row and row.digits:
+        return _compose(row, split, pad, root, download)
+    if row:
+        _make_there(row, root, download)
+        slug, source = name, row.origin.source(root)
     else:
-        raise MinildmError(f"there is no data set {name!r}", fix=f"choose one of {', '.join(NAMES)}")
-    images, labels, class_names, skipped = _cached(root / "cache", slug, split, source, read)
-    if skipped:
-        warnings.warn(f"{name} {split}: {len(skipped)} skipped; the first: {skipped[0]}", stacklevel=2)
-    if not len(images):
-        raise MinildmError(f"no {split} image can be read", folder or name, f"it takes {', '.join(FORMATS)}")
-    if name in CLASSES and tuple(class_names) != CLASSES[name]:
-        raise MinildmError(f"its classes are {', '.join(class_names)[:99]}", root / name,
-                           f"the sub-folders should be {', '.join(CLASSES[name])}; folder:PATH loads any set")
-    images = images if pad is None else pad_to(images, pad)
-    return ImageSet(name, split, images, labels, tuple(class_names), tuple(skipped))
+        folder = folder_path(name)
+        slug = f"folder-{sha256([str(folder), size])[:16]}"
+        source = files.source(files.list_files(folder), size)
+    part = cached(root / "cache", slug, split, source)
+    _warn(part, name, split)
+    if not len(part.images):
+        raise MinildmError(f"no {split} image can be read", printable(name),
+                           f"it takes {', '.join(FORMATS)}")
+    if row and part.class_names != row.class_names:
+        names = printable(", ".join(part.class_names))[:99]
+        raise MinildmError(f"its classes are {names}", root / name,
+                           f"the sub-folders should be {', '.join(row.class_names)}; "
+                           "folder:PATH loads any set")
+    images = part.images if pad is None else pad_to(part.images, pad)
+    return ImageSet(name, split, images, part.labels, part.class_names, part.skipped)
 
 
 def available(name: str, root=None) -> bool:
     """Whether load(name) can do without the network; False for a name that does not exist."""
-    root, folder = data_root(root), _folder_path(name)
-    if folder:
-        return folder.is_dir()
-    if name.startswith("scenes") and name in NAMES:
-        return available(_digits_of(name), root)
-    if name == "cifar10":
-        places = "cifar10/train", "cifar-10-batches-py/test_batch", "cifar-10-python.tar.gz"
-        return any((root / place).exists() for place in places)
-    return name == "glyphs" or name in TORCHVISION and all(path.is_file() for path in _idx_paths(name, root))
+    row = DATA_SETS.get(name)
+    if row and row.digits:
+        return available(row.digits, root)
+    if row:
+        return row.origin.is_there(data_root(root))
+    folder = folder_path(name)
+    return folder is not None and os.path.isdir(folder)
 
 
 def default() -> str:
-    """What lessons use: "mnist", downloaded if need be, else "glyphs", which need no network."""
+    """The set that lessons use: "mnist", or with a warning "glyphs", if mnist can't be had."""
     try:
         load("mnist")
-    except MinildmError:
-        if available("mnist"):          # then it is damaged, and that must be said
+    except MinildmError as error:
+        if available("mnist"):              # then it is damaged, and that must be said
             raise
+        warnings.warn(f"{error.what}; glyphs, digits drawn from fonts, take its place",
+                      stacklevel=2)
         return "glyphs"
     return "mnist"
 
 
-def _folder_path(name):
-    """PATH of folder:PATH, None for any other name."""
-    return Path(name[7:]).expanduser().resolve() if name.startswith("folder:") and name[7:] else None
+def folder_path(name: str) -> Path | None:
+    """The path in "folder:PATH", None for any other name."""
+    path = name.removeprefix("folder:")
+    return _expand(path) if path and path != name else None
 
 
-def _digits_of(name):
-    """The set that scenes are made of."""
-    return "glyphs" if name == "scenes-glyphs" else "mnist"
-
-
-def _sha256(thing) -> str:
-    """Of what JSON can hold; a path in it stands for its name, size and time of change."""
-    text = json.dumps(thing, default=lambda path: [str(path), path.stat().st_size, path.stat().st_mtime_ns])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _cached(folder, slug, split, source, read):
-    """Images, labels, class names, skipped: the cached copy if whole and of this source, else read()."""
-    key, place = _sha256([VERSION, source]), folder / f"{slug}-{split}"
-    if place.exists():
-        try:
-            tensors, meta = checkpoint.load(place)
-            if meta["key"] == key:
-                return tensors["images"], tensors["labels"], meta["class_names"], meta["skipped"]
-        except MinildmError as error:
-            warnings.warn(f"{place}: {error.what}; reading the images again", stacklevel=3)
-    sets = read()
+def _expand(path) -> Path:
     try:
-        for part, (images, labels, class_names, skipped) in sets.items():
-            checkpoint.save(folder / f"{slug}-{part}", dict(images=images, labels=labels),
-                            dict(key=key, class_names=class_names, skipped=skipped))
-    except MinildmError as error:                        # on a full or read-only disk: the next start is slow
-        warnings.warn(f"no copy of {slug} kept: {error.what}", stacklevel=3)
-    return sets[split]
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise MinildmError(f"this path can't be followed: {error}", printable(path)[:200],
+                           "write it in full, without ~") from error
 
 
-def _torchvision(name, root, download):
-    """Train and test set as torchvision downloads and reads them, or an error that says what else helps."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)                         # a network that swallows packets counts as none
+def _check_arguments(name: str, split: str, size: int | None):
+    if split not in SPLITS:
+        raise MinildmError(f"there is no split {split!r}", name, "choose train or test")
+    if name not in DATA_SETS and folder_path(name) is None:
+        raise MinildmError(f"there is no data set {printable(name)!r}",
+                           fix=f"choose one of {', '.join(NAMES)}")
+    if size is not None and (name in DATA_SETS or not 1 <= size <= LARGEST):
+        raise MinildmError(f"size={size} is not possible", name,
+                           f"it is for folder:PATH, from 1 to {LARGEST}; pad=32 pads")
+
+
+def _make_there(row: DataSet, root: Path, download: bool):
+    """Download a set that is not there, one process at a time; raises MinildmError if that fails.
+    """
+    if row.origin.is_there(root):
+        return
     try:
-        if not download and not available(name, root):
-            raise RuntimeError("download=False")
-        from torchvision import datasets
-        Set = getattr(datasets, TORCHVISION[name])
-        return [Set(root, train=split == "train", download=True) for split in SPLITS]
-    except (OSError, RuntimeError) as error:
+        if not download:
+            raise OSError("download=False")
+        with waiting_lock(root / f"download-{row.name}"):
+            # another process may have downloaded it while this one waited
+            if not row.origin.is_there(root):
+                row.origin.fetch(root)
+    except OSError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:150]
-        raise MinildmError(f"{name} is missing or damaged, and can't be downloaded: {reason}", root,
-                           f"set MINILDM_DATA to a folder that holds {name} (layout: data/README.md), "
-                           "or choose glyphs, which needs no download") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+        raise MinildmError(f"{row.name} is missing, and can't be downloaded: {reason}", root,
+                           f"set MINILDM_DATA to a folder that holds {row.name} (layout: "
+                           "data/README.md), or choose glyphs, which needs no download") from error
 
 
-def _read_cifar_archive(root, download):
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
-
-    files = [(f"{CIFAR10.base_folder}/{file}", md5) for file, md5 in CIFAR10.train_list + CIFAR10.test_list]
-    for file, md5 in [(CIFAR10.filename, CIFAR10.tgz_md5), *files]:      # as published: safe to unpickle
-        if (root / file).exists() and not check_integrity(root / file, md5):
-            raise MinildmError(f"{file} is damaged: its MD5 differs", root / file, DELETE)
-    parts = _torchvision("cifar10", root, download)
-    return {split: (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets),
-                    CLASSES["cifar10"], []) for split, part in zip(SPLITS, parts, strict=True)}
+def _compose(row: DataSet, split: str, pad: int | None, root: Path, download: bool) -> ImageSet:
+    digits = load(row.digits, split, root=root, download=download)
+    # training never sees the held-out combinations; the test split has all of them
+    held_out = False if split == "train" else None
+    images, truth = scenes.compose(digits.images, digits.labels, SCENES[split], SPLITS.index(split),
+                                   held_out)
+    images = images if pad is None else pad_to(images, pad)
+    return ImageSet(row.name, split, images, truth.digits[:, 0], row.class_names, truth=truth)
 
 
-def _idx_paths(name, root):
-    """Images and labels of train, then of test."""
-    raw = root / TORCHVISION[name] / "raw"
-    return [raw / f"{part}-{kind}-ubyte"
-            for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-
-
-def _read_idx(paths, class_names):
-    """idx files: bytes 0, 0, 8 (uint8), the number of axes, their sizes as big-endian int32, the data."""
-    arrays = []
-    for path, axes in zip(paths, (3, 1, 3, 1), strict=True):
-        try:
-            raw = path.read_bytes()
-            if raw[:4] != bytes([0, 0, 8, axes]):
-                raise ValueError("it does not start as it should")
-            shape = np.frombuffer(raw, ">i4", axes, offset=4)
-            array = np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
-            if axes == 1 and (len(array) != len(arrays[-1]) or array.max() >= len(class_names)):
-                raise ValueError(f"{len(array)} labels up to {array.max()} for {len(arrays[-1])} images")
-        except (OSError, ValueError) as error:
-            raise MinildmError(f"{path.name} is damaged: {error}", path, DELETE) from error
-        arrays.append(torch.from_numpy(array.copy()))
-    train, train_labels, test, test_labels = arrays
-    return {"train": (train[:, None], train_labels.long(), class_names, []),
-            "test": (test[:, None], test_labels.long(), class_names, [])}
+def _warn(part: Part, name: str, split: str):
+    """One warning for the files that were skipped, and one for each note."""
+    name = printable(name)
+    if part.skipped:
+        warnings.warn(f"{name} {split}: {len(part.skipped)} skipped; the first: {part.skipped[0]}",
+                      stacklevel=3)
+    for note in part.notes:
+        warnings.warn(f"{name}: {note}", stacklevel=3)

@@ -15,7 +15,7 @@ from minildm.data.scenes import (
 )
 from minildm.data.wordings import DIGITS
 from minildm.evaluation.classifier import load_classifier
-from minildm.nn.layers import mean_map, record_attention
+from minildm.nn.attention_maps import mean_attention_map, record_attention
 
 claim = claims_of("pointing")
 
@@ -36,7 +36,7 @@ def measure():
     with record_attention(model.denoiser.network) as maps:
         images = model.generate(prompts, guidance_scale=1.0, batch_size=len(prompts))
     found = detect(images, load_classifier("mnist"))
-    centres = centre_of_mass(mean_map(maps)).cpu()                       # (N, L, 2)
+    centres = centre_of_mass(mean_attention_map(maps)).cpu()                       # (N, L, 2)
     ids = model.tokenizer(prompts, centres.shape[1]).tolist()
 
     hits = {"colour": [], "digit": []}

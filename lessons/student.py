@@ -18,7 +18,8 @@ import nbformat
 STUBS = {"code": ["# YOUR CODE HERE", "raise NotImplementedError()"], "markdown": ["YOUR ANSWER HERE"]}
 CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "minildm"
-c.Execute.timeout = 300   # seconds a cell may take
+# seconds a cell may take; while nbgrader grades, lessons run at MINILDM_BUDGET=smoke, a few seconds a cell
+c.Execute.timeout = 300
 """
 
 

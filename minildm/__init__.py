@@ -40,8 +40,14 @@ class MinildmError(Exception):
 
 
 def budget(*, smoke, cpu, gpu):
-    """The one dial for size: the value for `MINILDM_BUDGET`, by default `gpu` where CUDA is, else `cpu`."""
+    """The one dial for size: the value for `MINILDM_BUDGET`.
+
+    By default that is `gpu` where CUDA is, else `cpu`; `smoke` while nbgrader grades, which runs
+    a whole lesson for each student.
+    """
     name = os.environ.get("MINILDM_BUDGET", "")
+    if not name and os.environ.get("NBGRADER_EXECUTION"):
+        name = "smoke"
     if not name:
         import torch
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from minildm import MinildmError, cli
+from minildm import MinildmError, __version__, cli, options
 
 WRONG = [  # arguments, what the answer must name
     ("demo --num 9", "--num takes 10 to 100000"), ("demo --num 100001", "--num takes 10 to 100000"),
@@ -95,6 +95,125 @@ def test_exit_codes_of_what_can_happen_in_a_command(monkeypatch, capsys):
         assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(RuntimeError):
         cli.main(["demo", "--debug"])
+
+
+def test_the_version_is_said_without_torch():
+    code = ("import sys; from minildm.cli import main; code = main(['--version']);"
+            "sys.exit(9 if 'torch' in sys.modules else code)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == f"minildm {__version__}\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another kind of signal")
+@pytest.mark.parametrize("module", ["tyro", "torch", "PIL"])
+def test_interrupted_while_it_imports_it_ends_without_a_traceback(module, tmp_path):
+    """Ctrl-C in the first seconds, when this module is looked for."""
+    code = f"""if True:
+        import os, signal, sys
+        class Finder:
+            def find_spec(name, path=None, target=None):
+                if name == {module!r}:
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Finder)
+        sys.argv = ["minildm", "sample", "--num", "1"]
+        from minildm.__main__ import main
+        sys.exit(main())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 130 and done.stderr == "minildm: interrupted\n"
+
+
+def test_an_interrupted_import_is_an_interruption_whatever_it_became(monkeypatch, capsys):
+    def run(self):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ImportError("numpy.core failed to import") from None
+
+    monkeypatch.setattr(cli.Bench, "run", run)
+    assert cli.main(["bench"]) == 130
+    assert capsys.readouterr().err == "minildm: interrupted\n"
+
+
+def test_going_on_is_promised_only_where_there_is_a_checkpoint(tmp_path, monkeypatch, capsys):
+    def run(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.Run, "run", run, raising=False)
+    monkeypatch.delattr(cli.Demo, "run")
+    words = ["demo", "--data", "glyphs", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 130
+    assert capsys.readouterr().err == "minildm: interrupted\n"
+    (tmp_path / "out/vae/step-000007").mkdir(parents=True)
+    assert cli.main(words) == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err
+
+
+def test_what_the_machine_refuses_is_no_bug_of_ours(monkeypatch, capsys):
+    def run(self):
+        raise OSError(28, "No space left on device", "/some/where")
+
+    monkeypatch.setattr(cli.Bench, "run", run)
+    assert cli.main(["bench"]) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "/some/where" in said and "fix:" in said
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else_is_refused_before_the_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o555)
+    assert cli.main(["demo", "--data", "glyphs"]) == 2
+    assert "--out takes a place that can be written" in capsys.readouterr().err
+    tmp_path.chmod(0o755)
+
+
+def test_places_are_tried_and_left_as_they_were(tmp_path, monkeypatch, capsys):
+    """As root permissions say nothing: a refused mkdir stands for whatever the reason is."""
+    monkeypatch.chdir(tmp_path)
+    options.check_out_folder(tmp_path / "a/b")
+    options.check_out_picture(tmp_path / "x.png")
+    assert os.listdir(tmp_path) == []
+
+    def refused(prefix, dir):
+        raise OSError(30, "Read-only file system", str(dir))
+
+    monkeypatch.setattr(options.tempfile, "mkdtemp", refused)
+    for words in (["demo"], ["train", "--data", "glyphs"], ["sample"]):
+        assert cli.main(words) == 2
+        assert "Read-only file system" in capsys.readouterr().err
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_failure(tmp_path):
+    """A Chinese file name in a terminal of Windows' code page."""
+    name = "紅い三.png"
+    env = os.environ | {"PYTHONIOENCODING": "cp1252:strict", "PYTHONUTF8": "0"}
+    words = ["sample", "--num", "2", "--steps", "1", "--out", name]
+    code = f"import sys; from minildm.cli import main; sys.exit(main({words!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(tmp_path) == [name] and rb"\u7d05" in done.stdout
+
+
+def test_prompts_are_no_mathematics_and_guidance_is_said(tmp_path, capsys):
+    words = ["sample", "--prompt", r"a $\frac$ red three for $5", "--steps", "1"]
+    words += ["--out", str(tmp_path / "a.png")]
+    assert cli.main(words) == 0
+    assert "1 pictures" in (said := capsys.readouterr().out) and "classifier-free guidance 4" in said
+    assert cli.main([*words, "--guidance-scale", "1"]) == 0
+    assert "no guidance" in capsys.readouterr().out
+
+
+def test_options_of_pictures_reach_the_training(monkeypatch, tmp_path):
+    from minildm import demo
+
+    asked = []
+    monkeypatch.setattr(demo, "demo", lambda *words, **options: asked.append(options))
+    monkeypatch.setattr(demo, "train_model", lambda *words, **options: asked.append(options))
+    out = ["--out", str(tmp_path / "out")]
+    for words in (["demo", "--data", f"folder:{tmp_path}", "--size", "64"], ["demo", "--mirror"],
+                  ["train", "--no-mirror", "--data", "glyphs"], ["train"]):
+        assert cli.main([*words, *out]) == 0
+    assert asked == [{"size": 64}, {"mirror": True}, {"mirror": False}, {}]
 
 
 def test_help_of_every_command_explains_every_flag(capsys):

@@ -155,6 +155,40 @@ def test_a_name_that_is_no_picture_is_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+HOSTILE = [r"$\frac$", "$5 or $6", r"\alpha_{", "\ud800 half", "\x00\x1b[31m", "a\nb\tc", "", "x" * 5000,
+           "紅い三", "🎨", "مرحبا", "^_%#&~{}"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_words_are_drawn_as_they_are(tmp_path, drawn):
+    """Nobody's prompt or class name is mathematics, has no glyph, or is too long."""
+    n = len(HOSTILE)
+    show_images(pictures(n), HOSTILE, title=HOSTILE[0], path=tmp_path / "a.png")
+    save_grid(tmp_path / "b.png", pictures(n), torch.arange(n), HOSTILE, per_class=1)
+    plot_losses({HOSTILE[0]: [2.0, 1.0]}, tmp_path / "c.png", title=HOSTILE[1])
+    plot_schedule({HOSTILE[0]: schedules.flow}, tmp_path / "d.png")
+    show_images(pictures(n), HOSTILE, title=HOSTILE[2])
+    assert all((tmp_path / f"{name}.png").stat().st_size for name in "abcd")
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert texts[0] == r"$\frac$" and texts[3] == "\ufffd half" and texts[5] == "a b c"
+    assert max(map(len, texts)) <= 80 and pixels(tmp_path / "a.png").shape[1] < 5000
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    """Where a link lies it is replaced, not followed; the longest name that a file may have is written."""
+    elsewhere = tmp_path / "elsewhere.png"
+    elsewhere.write_bytes(b"mine")
+    (tmp_path / "link.png").symlink_to(elsewhere)
+    show_images(pictures(4), path=tmp_path / "link.png")
+    assert elsewhere.read_bytes() == b"mine" and not (tmp_path / "link.png").is_symlink()
+    longest = tmp_path / ("x" * 251 + ".png")
+    show_images(pictures(4), path=longest)
+    assert pixels(longest).size
+    with pytest.raises(MinildmError, match="can't be written"):
+        show_images(pictures(4), path=elsewhere / "below" / "a.png")
+    assert sorted(os.listdir(tmp_path)) == sorted(["elsewhere.png", "link.png", longest.name])
+
+
 # ---- a sampler's path
 
 def test_trajectory_shows_x_above_x0_at_evenly_spread_steps(drawn):
@@ -240,9 +274,10 @@ def test_show_source_prints_the_code_that_runs(capsys):
     printed = capsys.readouterr().out
     head, body = printed.split("\n", 1)
     file = open(samplers.__file__).read()
-    assert body.rstrip("\n") in file and "\ndef ddim(" in body and "yield Step(i, s, x, x0)" in body
+    assert body.rstrip("\n") in file and "def ddim(" in body and "yield Step(i, s, x, x0)" in body
     line = int(head.rsplit(" ", 1)[1])
-    assert "minildm/diffusion/samplers.py" in head and file.splitlines()[line - 1].startswith("def ddim(")
+    assert "minildm/diffusion/samplers.py" in head
+    assert file.splitlines()[line - 1] == body.splitlines()[0]
 
 
 def test_show_source_takes_classes_and_refuses_what_has_no_source(capsys):

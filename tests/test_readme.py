@@ -84,6 +84,16 @@ def test_readme_says_how_to_start():
         assert any(command.startswith(start) for command in shell), f"README lacks `{start} ...`"
 
 
+def test_readmes_second_command_does_not_meet_the_run_of_the_first():
+    """`minildm demo`, then README's example with another seed: two models, so two folders."""
+    from minildm import cli
+
+    lines = [words for words in commands(prose(ROOT / "README.md")) if words[:2] == ["minildm", "demo"]]
+    others = [words[1:] for words in lines if "--seed" in words]
+    first = cli.parse(["demo"]).folders()
+    assert others and all(not set(first) & set(cli.parse(words).folders()) for words in others)
+
+
 # ---- the checks themselves -------------------------------------------------------------------------------
 
 def test_dead_links_are_found():

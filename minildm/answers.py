@@ -24,6 +24,7 @@ def report(text: str):
     lines = text.splitlines()
     if len(lines) > LINES:
         lines = [*lines[:LINES - 1], lines[-1]]      # the last one names the help
+    # with --debug nothing is cut
     for line in lines:
         print(shorten(line, WIDTH), file=sys.stderr)
 
@@ -43,6 +44,7 @@ def exit_code(error: BaseException, can_go_on) -> int:
     if isinstance(error, MinildmError):
         report(f"minildm: {error}")
         return 2
+    # after the errors with a cure: a save that failed at Ctrl-C says more than that it was one
     if was_interrupted(error):
         kept = "; the same command goes on from the last checkpoint" if can_go_on() else ""
         report(f"minildm: interrupted{kept}")

@@ -35,6 +35,7 @@ ABOUT = ("Latent diffusion from scratch. Every command runs bare: minildm demo i
 Budget = Literal["auto", "smoke", "cpu", "gpu-short", "gpu"]
 Backbone = Literal["auto", "dit", "unet"]
 Objective = Literal["flow", "eps", "x0", "v"]
+# off is not the opposite of on here, but leaves it to the recipe: two flags, not a pair of one
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 LARGEST_LABEL = 10**6
 
@@ -71,6 +72,7 @@ class Run:
         """The folder of this run's files, or of `--data auto` the two that it may become."""
         if self.out is not None:
             return [expanded("--out", self.out)]
+        # asking which one it is would download, and these are checks
         names = ("mnist", "glyphs") if self.data == "auto" else (self.data,)
         return [self.folder_of(name) for name in names]
 
@@ -110,7 +112,7 @@ class Run:
 class Demo(Run):
     """Train a latent diffusion model from nothing, draw with it, and measure what it draws."""
 
-    data: str = "auto"  # mnist, fashion-mnist, cifar10, glyphs, folder:PATH; auto: mnist if possible
+    data: str = "auto"  # mnist, fashion-mnist, cifar10, glyphs, folder:PATH; auto: mnist if it can
     num: int = 1000  # pictures to draw and measure, 10 to 100000
 
     def check(self):
@@ -121,6 +123,7 @@ class Demo(Run):
         from minildm import data
         from minildm.demo import demo
 
+        # which set `auto` turns out to be is in the folder's name
         out = self.folder_of(data.default() if self.data == "auto" else self.data)
         words = (self.backbone, self.objective)
         demo(self.data, out, self.num, self.seed, self.recipe, words, **self.changes())
@@ -184,6 +187,7 @@ class Sample:
         name = self.model or ("scenes" if self.prompt else "mnist")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = LatentDiffusion.load(name, device)
+        # models of prompts have no classes
         every = torch.arange(self.num) % max(1, len(model.class_names))
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
         guidance = model.guidance_of(guidance_scale=self.guidance_scale)
@@ -252,6 +256,7 @@ Command = Demo | Train | Sample | Evaluate | Bench
 
 def parse(argv: list[str]):
     """The command that the words ask for; what they do wrong is said in at most six lines."""
+    # tyro draws a box of ten lines and exits: what is in it is caught, and said again
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

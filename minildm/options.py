@@ -31,8 +31,9 @@ def check_path(option: str, path: Path):
     """Refuse a name that no file could have, like one of 300 bytes."""
     try:
         os.lstat(path)
+    # whether it must exist is for others to say
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass            # whether it must exist is for others to say
+        pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         check(option, False, f"a path that can exist here: {reason}", path)
@@ -63,6 +64,7 @@ def check_writable(option: str, folder: Path):
 
     Permissions alone do not say it: /proc allows everything and takes nothing.
     """
+    # the folders below the nearest one that exists are made by the command itself
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -77,8 +79,9 @@ def check_out_folder(path: Path):
     path = expanded("--out", path)
     check_path("--out", path / DEEPEST)
     check_writable("--out", path.absolute())
+    # a stage's folder may be of an earlier run, perhaps somebody else's
     for stage in STAGES:
-        if (path / stage).is_dir():     # of an earlier run, perhaps somebody else's
+        if (path / stage).is_dir():
             check_writable("--out", path / stage)
 
 
@@ -96,6 +99,7 @@ def check_seed(seed: int):
 
 def check_not_empty(argv: list[str]):
     """Refuse `--out ''`, a script's unset variable: as a path it would mean this very folder."""
+    # after parsing it is too late: Path("") is Path(".")
     for option in ("--out", "--model", "--samples"):
         separate = any(pair == (option, "") for pair in zip(argv, argv[1:], strict=False))
         check(option, not separate and f"{option}=" not in argv, "a path, which '' is not", "''")

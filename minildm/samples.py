@@ -28,6 +28,7 @@ def save_samples(path: Path, images, labels):
 
     Raises MinildmError where it can't be written; what was there before is then still there.
     """
+    # the layout of picture libraries: colours last, grey without an axis of its own
     pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
     arrays = {"images": pixels.cpu().numpy(), "labels": labels.cpu().numpy()}
     plotting.write_whole(path, lambda part: np.savez_compressed(part, **arrays))

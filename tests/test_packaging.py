@@ -79,7 +79,7 @@ def test_what_the_package_imports_is_declared():
     def modules(needs):
         return {MODULES.get(need.name, need.name.replace("-", "_")) for need in needs}
 
-    for path in ROOT.glob("minildm/*.py"):
+    for path in ROOT.glob("minildm/**/*.py"):
         tree = ast.parse(path.read_text())
         assert imports(tree.body) <= modules(BASE), f"{path.name}, at its top"
         assert imports(ast.walk(tree)) <= modules(DECLARED), f"{path.name}, inside functions"

@@ -29,12 +29,13 @@ ASIDE = {"step", "lr", "seconds", "accuracy", "unexplained", "data_std"}
 # ---- figures, text and files
 
 def _figure(width: float, height: float, path):
-    """Make an empty figure of so many pixels: pyplot's to be shown, or, with a path, one to save."""
+    """Make an empty figure of so many pixels: pyplot's to show, or, with a path, one to save."""
     size = (width / DPI, height / DPI)
     if path is None:
         import matplotlib.pyplot as plt
 
         return plt.figure(figsize=size, dpi=DPI)
+    # pyplot would choose a window system, which a machine without a screen may not have
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, dpi=DPI)
@@ -99,7 +100,7 @@ def _legend(axes, size: int):
 # ---- images
 
 def grid(images, cols: int | None = None, gap: tuple[int, int] = (1, 1)):
-    """Put images (N, C, H, W) in rows of `cols`, with white gaps (below, beside): uint8 (H, W, C)."""
+    """Put images (N, C, H, W) in rows of `cols`, white gaps (below, beside): uint8 (H, W, C)."""
     images = torch.as_tensor(images).detach().cpu()
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise MinildmError(f"images are {tuple(images.shape)}", "grid",
@@ -108,6 +109,7 @@ def grid(images, cols: int | None = None, gap: tuple[int, int] = (1, 1)):
     if images.dtype != torch.uint8:
         images = ((images.float().nan_to_num() + 1) * 127.5).round().clamp(0, 255).byte()
     n, channels, height, width = images.shape
+    # one canvas, filled in place: a figure with one axes an image would be slow and large
     cols = _columns(n, cols)
     rows = math.ceil(n / cols)
     down, right = height + gap[0], width + gap[1]
@@ -135,6 +137,7 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     cols = _columns(len(images), cols)
     labels = [] if labels is None else [_label(label) for label in labels]
     row_names = [_plain(name) for name in row_names]
+    # a whole number of screen pixels a pixel, so that none is blurred
     zoom = max(1, min(64 // width, SCREEN // (cols * (width + 1))))
 
     # in screen pixels: what stands above each image, the widest label, the longest name of a row
@@ -166,7 +169,7 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
 
 
 def _write_labels(axes, labels: list[str], cols: int, across: tuple, down: tuple):
-    """Write a label above each image; across and down are a side and a gap, in the images' pixels."""
+    """Write a label above each image; across and down are a side and a gap, in image pixels."""
     for i, label in enumerate(labels):
         row, col = divmod(i, cols)
         x = col * sum(across) + across[0] / 2
@@ -175,7 +178,7 @@ def _write_labels(axes, labels: list[str], cols: int, across: tuple, down: tuple
 
 
 def save_grid(path, images, labels, class_names, per_class: int = 10):
-    """Write a PNG of images with labels (N,): `per_class` of each class in a row beside its name."""
+    """Write a PNG of images with labels (N,): `per_class` of each class beside its name."""
     if len(labels) != len(images):
         what = f"{len(labels)} labels of {len(images)} images"
         raise MinildmError(what, "save_grid", "pass one each")
@@ -183,6 +186,7 @@ def save_grid(path, images, labels, class_names, per_class: int = 10):
     rows = []
     for label in range(len(class_names)):
         own = images[labels == label][:per_class]
+        # a class with too few images keeps its row
         missing = white.expand(per_class - len(own), *white.shape[1:])
         rows.append(torch.cat([own, missing]))
     show_images(torch.cat(rows), cols=per_class, row_names=class_names, path=path)
@@ -199,6 +203,7 @@ def trajectory(steps, decode=None, count: int = 8, title=None, path=None):
         raise MinildmError("there are no steps", "trajectory", fix)
     places = torch.linspace(0, len(steps) - 1, min(count, len(steps))).tolist()
     chosen = [steps[round(place)] for place in places]
+    # above what the sampler held, below what it took the data to be
     noisy = [x[:1] for _, x, _ in chosen]
     clean = [x0[:1] for _, _, x0 in chosen]
     strip = torch.cat(noisy + clean)                         # (2 count, C, H, W)
@@ -253,8 +258,10 @@ def plot_losses(history: dict, path=None, title=None):
     for i, (name, values) in enumerate(losses.items()):
         steps = torch.tensor(history.get("step", range(1, len(values) + 1)), dtype=torch.float64)
         window = max(1, len(values) // 50)
+        # single steps are too noisy to compare by eye: the mean is what is read
         axes.plot(steps, values, color=f"C{i}", alpha=0.25, linewidth=0.8)
         axes.plot(steps[window - 1:], running_mean(values, window), color=f"C{i}", label=name)
+    # a loss may be negative, as a critic's is: then there is no logarithm
     if all(values.min() > 0 for values in losses.values()):
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel="loss")
@@ -276,6 +283,7 @@ def show_source(obj):
     except (TypeError, OSError) as error:
         fix = "pass a function or a class"
         raise MinildmError(f"{obj!r} has no source", "show_source", fix) from error
+    # paths as in the repository, wherever the package is installed
     package = Path(__file__).parents[1]
     place = file.relative_to(package.parent) if file.is_relative_to(package) else file.name
     code = "".join(lines).rstrip()

@@ -29,6 +29,7 @@ def check_file(path: Path, largest: int | None = None):
 
     Raises OSError for a file that is not there.
     """
+    # links are followed: the caches of download programs hold nothing else
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise MinildmError(f"{path.name} is no regular file", path, "don't trust this folder")
@@ -129,6 +130,7 @@ def read_folder(folder: Path) -> dict:
 
 def read_shards(index: Path, kind: str) -> dict:
     """The tensors of all files that an index names, none of which may lie in another folder."""
+    # a name with a folder in it could lead to any file of this machine
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict):
         raise MinildmError("weight_map is missing", index, "is the download whole?")

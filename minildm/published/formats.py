@@ -44,6 +44,7 @@ class Config(dict):
     def integer(self, key: str, most: int, default: int | None = None, least: int = 1) -> int:
         """A whole number in bounds, looked at before a network of this size is built."""
         value = self[key] if default is None else self.get(key, default)
+        # isinstance would let true pass, as 1
         if type(value) is not int or not least <= value <= most:
             self.refuse(key, value, f"a whole number from {least} to {most:,}")
         return value
@@ -95,6 +96,7 @@ class Config(dict):
 
         With `free`, a list of names, every other key must be off (None, False, 0).
         """
+        # keys that begin with _ are diffusers' notes about itself
         others = [] if free is None else [k for k in self if k not in free.split() and k[:1] != "_"]
         for key, wanted in {**dict.fromkeys(others), **fixed}.items():
             value = self.get(key, wanted)
@@ -134,6 +136,7 @@ def unet_config(config: Config) -> UNetConfig:
     attention = tuple(name == "CrossAttnDownBlock2D" for name in kinds)
     down = ["CrossAttnDownBlock2D" if here else "DownBlock2D" for here in attention]
     up = ["CrossAttnUpBlock2D" if here else "UpBlock2D" for here in reversed(attention)]
+    # a list, one a level, is of later models, whose attention is another
     heads = config["attention_head_dim"]
     config.check({"act_fn": "silu", "norm_eps": 1e-5, "downsample_padding": 1,
                   "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn",
@@ -200,6 +203,7 @@ def dit_config(config: Config) -> DiTConfig:
                  "dropout norm_num_groups sample_size patch_size num_embeds_ada_norm norm_eps")
     heads = config.integer("num_attention_heads", WIDEST)
     channels = config.integer("in_channels", CHANNELS)
+    # null means as many as come in
     out_channels = channels
     if config["out_channels"] is not None:
         out_channels = config.integer("out_channels", 2 * CHANNELS)

@@ -176,6 +176,7 @@ def load_tokenizer(folder) -> Tokenizer:
     own token.
     """
     folder = Path(folder)
+    # before the tokenizer opens them: a pipe in a file's place would not end
     for name in "vocab.json", "merges.txt", "tokenizer.json":
         if (folder / name).exists():
             check_file(folder / name, VOCABULARY_BYTES)
@@ -191,6 +192,7 @@ def load_tokenizer(folder) -> Tokenizer:
         what = "its JSON is nested without end"
         raise MinildmError(what, folder, "don't trust this folder") from None
     added = added_words(folder, config)
+    # asked of the tokenizer itself, whatever it can and can't do
     lost = [word for word, i in added.items() if tokenizer.encode(word) != [i]]
     if lost:
         what = f"added tokens would be read as ordinary words: {', '.join(lost)[:200]}"
@@ -228,6 +230,7 @@ def load_pipeline(path, dtype: torch.dtype | None = None, device="cpu") -> Laten
         words = Prompts(text, load_tokenizer(path.parent / "tokenizer"))
         return assembled(vae, unet, words, STABLE_DIFFUSION, SIDE, PROMPTS_SCALE, dtype)
     index = Config.read(path, "model_index.json")
+    # other pipelines have the same folders, and compute something else with them
     kinds = ("StableDiffusionPipeline", "DiTPipeline")
     index.check({"_class_name": kinds[1] if index["_class_name"] == kinds[1] else kinds[0]})
     scheduling = formats.schedule_config(Config.read(path / "scheduler", "scheduler_config.json"))

@@ -1,11 +1,15 @@
-"""The checks that turn a student's cell green, a file a lesson: `exercises.check_kl(my_kl)`.
+"""The checks that turn a student's cell green, a file per lesson: `exercises.check_kl(my_kl)`.
 
-A check compares the answer with the package or with exact maths (see `compare`). It knows the right answer
-and the likely wrong ones, and says nothing about how to write the function. Each lesson calls a check right
-under its stub, and the same call is the graded test.
+A check compares the answer with the package or with exact maths. It knows the right answer and the
+likely wrong ones, and says nothing about how to write the function. Each lesson calls a check right
+under its stub, and the same call is the graded test. `exercises.yours("kl")` is the answer that
+passed, or the package's until one has. `harness` says how to write a check.
 """
 
-from minildm.course.exercises.lesson_00 import *  # noqa: F403
+# ruff: noqa: F401  they are offered, not used, here
+
+from minildm.course.exercises.harness import yours
+from minildm.course.exercises.lesson_00 import check_montage, check_psnr, check_to_uint8
 from minildm.course.exercises.lesson_01 import *  # noqa: F403
 from minildm.course.exercises.lesson_02 import *  # noqa: F403
 from minildm.course.exercises.lesson_03 import *  # noqa: F403

@@ -2,7 +2,7 @@
 
 import torch
 
-from minildm.course.exercises.compare import compare, passed, randn
+from minildm.course.exercises.legacy import compare, passed, randn
 from minildm.diffusion import schedules
 
 T, S, X, X0 = torch.tensor(0.7), torch.tensor(0.4), randn(3, 2), randn(3, 2, seed=1)  # a step: T to S

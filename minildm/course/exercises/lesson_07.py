@@ -2,7 +2,7 @@
 
 import torch
 
-from minildm.course.exercises.compare import compare, fail, passed, randn
+from minildm.course.exercises.legacy import compare, fail, passed, randn
 
 Q, K, V = randn(2, 6, 4), randn(2, 3, 4, seed=1), randn(2, 3, 4, seed=2)      # 6 positions, 3 words
 

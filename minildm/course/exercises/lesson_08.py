@@ -2,7 +2,7 @@
 
 import torch
 
-from minildm.course.exercises.compare import compare, passed, randn
+from minildm.course.exercises.legacy import compare, passed, randn
 
 NULL, COND, OTHER = (randn(3, 2, 4, 4, seed=seed) for seed in range(3))
 EACH = (1, 2, 3)    # the axes of one picture

@@ -1,7 +1,36 @@
 """How the tests of the checks put an answer to one: it passes, or it is told why not."""
 
+import math
+import textwrap
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
 from minildm import exercises
-from minildm.course.exercises.harness import Failed
+from minildm.course.exercises.harness import EXERCISES, Failed, parameter_names
+
+# what a lesson imports and its students use
+IMPORTED = {"torch": torch, "F": F, "nn": nn, "math": math}
+
+
+def written(name: str, body: str, helpers=None):
+    """The function of a student who wrote body in the stub of exercise `name`.
+
+    body: an expression, or lines of which one returns something. helpers: what else the cell can see.
+    """
+    parameters = ", ".join(parameter_names(EXERCISES[name].reference))
+    lines = body if "return" in body or "raise" in body else f"return {body}"
+    source = f"def answer({parameters}):\n" + textwrap.indent(textwrap.dedent(lines), "    ")
+    scope = {"__name__": "__main__", **IMPORTED, **(helpers or {})}
+    exec(source, scope)
+    return scope["answer"]
+
+
+def cases(table):
+    """Rows of a table of answers, whose first is the exercise's name, as pytest wants them."""
+    return [pytest.param(*row, id=f"{row[0]}-{i}") for i, row in enumerate(table)]
 
 
 def passes(name: str, answer):
@@ -10,7 +39,7 @@ def passes(name: str, answer):
 
 
 def told(name: str, answer) -> str:
-    """What check_NAME says of a wrong answer. A check that takes it, or that crashes, fails the test."""
+    """What check_NAME says of a wrong answer. A check that takes it, or crashes, fails the test."""
     try:
         getattr(exercises, f"check_{name}")(answer)
     except Failed as failed:

@@ -10,11 +10,39 @@ passed, or the package's until one has. `harness` says how to write a check.
 
 from minildm.course.exercises.harness import yours
 from minildm.course.exercises.lesson_00 import check_montage, check_psnr, check_to_uint8
-from minildm.course.exercises.lesson_01 import *  # noqa: F403
-from minildm.course.exercises.lesson_02 import *  # noqa: F403
-from minildm.course.exercises.lesson_03 import *  # noqa: F403
-from minildm.course.exercises.lesson_04 import *  # noqa: F403
-from minildm.course.exercises.lesson_05 import *  # noqa: F403
+from minildm.course.exercises.lesson_01 import (
+    check_kl,
+    check_normalise,
+    check_reparameterise,
+    check_vae_loss,
+)
+from minildm.course.exercises.lesson_02 import (
+    check_adaptive_weight,
+    check_hinge,
+    check_linear_copy,
+    check_mean_weight,
+    check_perceptual,
+)
+from minildm.course.exercises.lesson_03 import (
+    check_add_noise,
+    check_alpha_bar,
+    check_scale_factor,
+)
+from minildm.course.exercises.lesson_04 import (
+    check_drop_labels,
+    check_loss_each,
+    check_multi_head,
+    check_sinusoid,
+    check_time_scale,
+    check_up_inputs,
+)
+from minildm.course.exercises.lesson_05 import (
+    check_ddim_step,
+    check_eps_to_v,
+    check_look_ahead,
+    check_posterior,
+    check_sample,
+)
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
 from minildm.course.exercises.lesson_07 import *  # noqa: F403
 from minildm.course.exercises.lesson_08 import *  # noqa: F403

@@ -31,7 +31,8 @@ class Answer:
 
     def __init__(self, function, names=()):
         self.function, self.names = function, list(names)
-        self.calls = 0
+        self.calls = 0      # how often a check has called it
+        self.right = 0      # how many of the check's cases it has got right
 
     def __call__(self, *inputs):
         self.calls += 1
@@ -66,10 +67,34 @@ class Answer:
 
     def case(self, inputs, want, likely=None, tol=TOLERANCE, also=(), where=""):
         """Call with these inputs, `compare` the result with want, and return it."""
-        result = self(*inputs)
         named = dict(zip(self.names, inputs, strict=False))
-        compare(result, want, likely, tol=tol, also=also, inputs=named, where=where)
+        try:
+            result = self(*inputs)
+            compare(result, want, likely, tol=tol, also=also, inputs=named, where=where)
+        except Raised as raised:
+            self._only_for_some(raised)
+            raise
+        except Wrong as wrong:
+            if self._is_random(inputs):
+                fail("two calls with the same inputs give two results: where do random numbers come from?")
+            self._only_for_some(wrong)
+            raise
+        self.right += 1
         return result
+
+    def _only_for_some(self, wrong):
+        """Add to a message that other inputs went well: a size or a schedule may be written into it."""
+        if self.right:
+            wrong.args = (f"right for the first inputs, not for others: {wrong}",)
+
+    def _is_random(self, inputs) -> bool:
+        """Tell whether two calls with the same inputs differ; never for those that are given a generator."""
+        if any(isinstance(value, torch.Generator) for value in inputs):
+            return False
+        first, second = self(*inputs), self(*inputs)
+        if not isinstance(first, torch.Tensor) or not first.isfinite().all():
+            return False
+        return first.shape != second.shape or not torch.equal(first, second)
 
     def wrap(self, result, what="a function", names=()):
         """An Answer of the function or module that this one returned."""

@@ -12,9 +12,9 @@ HOW TO WRITE A CHECK
             }, where=where)
 
 - The name is the function's, without `check_`. `reference` is a right answer with the stub's
-  parameter names: `yours` returns it while the student's has not passed, and messages take the
-  names of inputs from it. It is the package's function where one has that signature, else one
-  that the lesson's file defines.
+  parameters, names and all: `yours` returns it while the student's has not passed, messages take
+  the names of inputs from it, and a student's function may take them by keyword. It is the
+  package's function where one has that signature, else one that the lesson's file defines.
 - `forbidden` lists functions of the package that do the job, beside the reference (methods as
   `Gaussian.kl`): an answer that refers to one is told to write its own. Leave out what the
   exercise may use.

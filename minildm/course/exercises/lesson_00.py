@@ -6,10 +6,14 @@ from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.course.plotting import grid
 from minildm.evaluation import metrics
-from minildm.images import to_uint8
+from minildm.images import to_uint8 as package_to_uint8
 
 
-@check(reference=to_uint8)
+def to_uint8(x):
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@check(reference=to_uint8, forbidden=[package_to_uint8])
 def check_to_uint8(answer):
     for shape in (1, 1, 4, 6), (3, 2, 5, 7):
         count = torch.Size(shape).numel()
@@ -58,9 +62,9 @@ def check_montage(answer):
 def check_psnr(answer):
     for shape in (4, 1, 5, 6), (3, 2, 7, 4):
         # each picture has an error of its own
-        share = torch.linspace(1, 0.2, shape[0]).reshape(-1, 1, 1, 1)
-        a = (randn(*shape) * share).clamp(-1, 1)
-        b = (randn(*shape, seed=1) * share).clamp(-1, 1)
+        share = torch.linspace(0.8, 0.2, shape[0]).reshape(-1, 1, 1, 1)
+        a = randn(*shape).tanh() * share
+        b = randn(*shape, seed=1).tanh() * share
         error = a - b
         mse = error.square().mean((1, 2, 3))
         sums = error.square().sum((1, 2, 3))

@@ -99,7 +99,7 @@ WRONG = [
     ("guided_by_eps", "changed places",
      "(x - sigma * (eps_cond + guidance_scale * (eps_null - eps_cond))) / alpha"),
     ("guided_by_eps", "away", "(x - sigma * (eps_null - guidance_scale * (eps_cond - eps_null))) / alpha"),
-    ("guided_by_eps", "starts from the conditional",
+    ("guided_by_eps", "ours less 1",
      "(x - sigma * (eps_cond + guidance_scale * (eps_cond - eps_null))) / alpha"),
     ("guided_by_eps", "brackets",
      "(x - sigma * (guidance_scale * eps_cond - (guidance_scale + 1) * eps_null)) / alpha"),
@@ -149,7 +149,7 @@ WRONG = [
     ("classifier_step", "return", "x0 + w * sigma**2 / alpha * gradient\nreturn"),
     ("classifier_step", "first of the batch|wrong|should be",
      "x0 + w * sigma**2 / alpha * gradient[:1]"),
-    ("classifier_step", "right for the first|should be", "x0 + 2.5 * sigma**2 / alpha * gradient"),
+    ("classifier_step", "right for the first|should be", "x0 + 2.3 * sigma**2 / alpha * gradient"),
     ("towards_both", "scales changed",
      made("ask(null) + w_b * (ask(a) - ask(null)) + w_a * (ask(b) - ask(null))")),
     ("towards_both", "the first scale",
@@ -184,16 +184,16 @@ WRONG = [
     ("towards_both", "b is never", made("ask(null) + w_a * (ask(a) - ask(null))")),
     ("towards_both", "a is never", made("ask(null) + w_b * (ask(b) - ask(null))")),
     ("towards_both", "sum of both", made("w_a * ask(a) + w_b * ask(b)")),
-    ("towards_both", "counted once",
+    ("towards_both", "in the sum twice",
      made("2 * ask(null) + w_a * (ask(a) - ask(null)) + w_b * (ask(b) - ask(null))")),
     ("towards_both", "mean of two",
      made("ask(null) + (w_a * (ask(a) - ask(null)) + w_b * (ask(b) - ask(null))) / 2")),
     ("towards_both", "shared out", made("(w_a * ask(a) + w_b * ask(b)) / (w_a + w_b)")),
-    ("towards_both", "subtracted once", made("w_a * (ask(a) - ask(null)) + w_b * ask(b) + 0 * ask(null)")),
+    ("towards_both", "start is missing", made("w_a * (ask(a) - ask(null)) + w_b * ask(b) + 0 * ask(null)")),
     ("towards_both", "scaled by both",
      made("ask(null) + w_a * (ask(a) + ask(null)) + w_b * (ask(b) + ask(null))")),
     ("towards_both", "return a function", "denoiser(a, 0.5, null)"),
-    ("towards_both", "should be|sign|wrong",
+    ("towards_both", "drawn near",
      made("ask(null) + w_a * (ask(a) - ask(null)) + abs(w_b) * (ask(b) - ask(null))")),
     ("towards_both", "should be|wrong|late", made("""
         x0 = denoiser(x, 0.5, null)
@@ -209,7 +209,7 @@ WRONG = [
             return x0 + w_a * (denoiser(x, t, a) - x0) + w_b * (denoiser(x, t, b) - x0)
         return denoise
      """),
-    ("towards_both", "raised", """
+    ("towards_both", "takes \\(x\\)", """
         def denoise(x):
             return denoiser(x, 0.5, null)
         return denoise

@@ -189,7 +189,10 @@ def likely_blocks(x, c, parts):
         six = parts.ada(c).unflatten(-1, (-1, 6)).mT.flatten(1)
         return adaln_block(x, c, lambda c: six, parts.attend, parts.think, parts.modulate)
 
+    own_norm = Parts(*x.shape[1:], not parts.centred)
     return likely | {
+        "the block has its own modulate: use the one that it is given":
+            adaln_block(x, c, parts.ada, parts.attend, parts.think, own_norm.modulate),
         "the order is shift, scale, gate: shift and scale changed": ordered(1, 0, 2, 4, 3, 5),
         "the order is shift, scale, gate, not gate first": ordered(1, 2, 0, 4, 5, 3),
         "the order is shift, scale, gate, not scale, gate, shift": ordered(2, 0, 1, 5, 3, 4),
@@ -283,8 +286,8 @@ def check_block_parameters(answer):
             "the MLP is missing": want - 8 * square - 5 * dim,
             "attention is missing": want - 4 * square - 4 * dim,
             "attention has four maps, one of them for the output": want - square - dim,
-            "attention has four maps: this is one of them": want - 3 * square - 3 * dim,
-            "there are six vectors, two triples": want - 3 * square - 3 * dim,
+            "three D x D maps are missing: six make vectors of c, four are attention's":
+                want - 3 * square - 3 * dim,
             "there are six vectors, not one": want - 5 * square - 5 * dim,
             "there are six vectors, shift and scale and gate, twice": want - 2 * square - 2 * dim,
             "each of the six has a map from c, D x D": want - 6 * square,

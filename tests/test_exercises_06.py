@@ -308,7 +308,8 @@ WRONG = [
     ("clip_loss", "with sentences", LOGITS.replace("i @ t.T", "i @ i.T") + BOTH),
     ("clip_loss", "raised|shape", LOGITS.replace("i @ t.T", "i.T @ t") + BOTH),
     ("clip_loss", "raised|should be", LOGITS.replace("len(i)", "5") + BOTH),
-    ("clip_loss", "no gradient", LOGITS.replace("logits = i", "logits = i.detach()").replace("t.T", "t.T.detach()") + BOTH),
+    ("clip_loss", "no gradient",
+     LOGITS.replace("logits = i", "logits = i.detach()").replace("t.T", "t.T.detach()") + BOTH),
     ("clip_loss", "no gradient", LOGITS + "    return ((F.cross_entropy(logits, k)"
      " + F.cross_entropy(logits.T, k)) / 2).item()"),
     ("clip_loss", "reaches text_vectors", LOGITS.replace("t.T", "t.T.detach()") + BOTH),

@@ -212,7 +212,8 @@ WRONG = [
     ("word_map", "one row", MEAN + "    return weights[..., token]"),
     ("word_map", "raised|shape", MEAN + "    return weights[:, token].unflatten(1, (side, side))"),
     ("word_map", "raised|right for the first", MEAN + "    return weights[..., token].view(-1, 4, 4)"),
-    ("word_map", "raised|right for the first|not for", MEAN + "    return weights[..., token].view(2, side, side)"),
+    ("word_map", "raised|right for the first|not for",
+     MEAN + "    return weights[..., token].view(2, side, side)"),
     ("word_map", "by their sum", MEAN + """
     picture = weights[..., token].unflatten(1, (side, side))
     return picture / picture.sum((1, 2), keepdim=True)"""),

@@ -199,7 +199,8 @@ WRONG = [
         x0 = denoiser(x, 0.5, null)
         return x0 + w_a * (denoiser(x, 0.5, a) - x0) + w_b * (denoiser(x, 0.5, b) - x0)
      """)),
-    ("towards_both", "return", made("ask(null) + w_a * (ask(a) - ask(null))").replace("    return denoise", "")),
+    ("towards_both", "return",
+     made("ask(null) + w_a * (ask(a) - ask(null))").replace("    return denoise", "")),
     ("towards_both", "second time", """
         kept = []
         def denoise(x, t):
@@ -249,7 +250,8 @@ WRONG = [
     ("rescaled", "not for others|should be|wrong",
      STD + "    return (0.7 * of_cond / of_guided + 0.3) * x0_guided"),
     ("rescaled", "unchanged|nothing has", "x0_guided"),
-    ("rescaled", "in place", STD + "    x0_guided *= phi * of_cond / of_guided + 1 - phi\n    return x0_guided"),
+    ("rescaled", "in place",
+     STD + "    x0_guided *= phi * of_cond / of_guided + 1 - phi\n    return x0_guided"),
     ("rescaled", "return", STD + "    return"),
     ("scale_at", "off is 1", INSIDE + "    return torch.where(inside, w, 0.0)"),
     ("scale_at", "off is 1", INSIDE + "    return w * inside"),

@@ -252,7 +252,8 @@ def steps_of_blocks(x, c, parts):
         "x itself isn't normed: the second norm is inside the step": normed_2 + second,
         "the MLP's step is missing": after,
         "attention's step is missing": x + gate_2 * two(x),
-        "the gate closes what attention says, not what it hears": gated_before(x, gate, gate_2, parts, vectors),
+        "the gate closes what attention says, not what it hears":
+            gated_before(x, gate, gate_2, parts, vectors),
     }
 
 

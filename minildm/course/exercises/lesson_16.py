@@ -7,7 +7,7 @@ import torch
 from minildm.course.exercises.compare import compare, fail, passed, randn
 from minildm.diffusion.schedules import leading_grid, scaled_linear
 from minildm.nn.layers import Attention
-from minildm.published.formats import compvis_unet
+from minildm.published.names import compvis_unet
 from minildm.published.load import SCALE
 
 NONE = "your function returned None: is the `return` missing?"

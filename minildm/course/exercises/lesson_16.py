@@ -7,8 +7,8 @@ import torch
 from minildm.course.exercises.compare import compare, fail, passed, randn
 from minildm.diffusion.schedules import leading_grid, scaled_linear
 from minildm.nn.layers import Attention
-from minildm.published.names import compvis_unet
 from minildm.published.load import SCALE
+from minildm.published.names import compvis_unet
 
 NONE = "your function returned None: is the `return` missing?"
 

@@ -69,8 +69,10 @@ class Labels:
             )
         if not labels.numel():
             raise self._refusal(f"{wanted!r} is no list of prompts or labels")
+        # True is no class, and 3.0 may be 2.9999 a line further up
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise self._refusal(f"labels are whole numbers, not {labels.dtype}")
+        # uint8 would overflow, and index nothing: labels are int64 from here on
         labels = labels.reshape(-1).long().cpu()
         low, high = labels.min().item(), labels.max().item()
         if low < 0 or high >= len(self.class_names):
@@ -99,6 +101,7 @@ class Prompts:
     """Sentences, told as the states of their tokens in a text tower that stays as it is."""
 
     def __init__(self, encoder: TextTransformer, tokenizer: Tokenizer):
+        # a tower that moved with the denoiser would forget what its words mean
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
 

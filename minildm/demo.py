@@ -105,6 +105,7 @@ def judge_of(images: data.ImageSet, out: Path, mirror: bool | None = None):
 def measure(samples, labels, real: data.ImageSet, out: Path, mirror: bool | None = None) -> dict:
     """Scores of uint8 samples beside their floors, on as many as the real set allows."""
     n = min(len(samples), len(real) // 2)
+    # a part by seed: samples come class by class in turn
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     pick = order[:n].to(samples.device)
     return score(samples[pick], labels[pick], real, judge_of(real, out, mirror))
@@ -114,6 +115,7 @@ def measure(samples, labels, real: data.ImageSet, out: Path, mirror: bool | None
 def reconstruction_psnr(model, test: data.ImageSet) -> float | None:
     """Mean PSNR in dB of a set's images through the VAE and back, at their own size."""
     images = test.images.to(model.device)
+    # in float32 and without features: the VAE alone is measured
     vae = model.vae
     side = padded(model.image_size, vae.config.factor * model.denoiser.network.multiple)
     latents = encode_all(vae, images, side=side).mean
@@ -184,5 +186,6 @@ def report(scores: dict, seconds: dict, out: Path):
 def write_json(path: Path, facts: dict):
     """Write a file whole, in the place of a link too; NaN, which JSON has not, is refused."""
     part = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    # a rename replaces a link itself: nothing outside of the folder is written
     part.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
     os.replace(part, path)

@@ -20,7 +20,7 @@ PIXELS = 512**2     # encoded or decoded at once: one picture of Stable Diffusio
 
 
 class Latents(NamedTuple):
-    """Gaussians of N pictures: mean (N, c, h, w), std (N, k, h, w); channels from k on are exact."""
+    """Gaussians of N pictures: mean (N, c, h, w), std (N, k, h, w); from k on all is exact."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -90,6 +90,7 @@ class VAELatents:
         return self.vae.config.latent_channels, position, position
 
     def encode(self, images, mirror: bool = False) -> Latents:
+        # fp16, not bf16: latents are near 1, where it has eight times the precision
         return encode_all(self.vae, images, torch.float16, self.side, mirror)
 
     @torch.no_grad()

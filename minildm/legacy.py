@@ -27,6 +27,7 @@ def convert(tensors: dict, meta: dict) -> tuple[dict, dict]:
     }
     renamed = {"guide." + name.removeprefix(GUIDE) if name.startswith(GUIDE) else name: tensor
                for name, tensor in tensors.items()}
+    # how long it trained was told by the recipe: it is kept, as what was measured is
     facts = {**(meta.get("measured") or {}), "vae_steps": recipe["vae_training"]["steps"],
              "denoiser_steps": recipe["training"]["steps"]}
     rest = {key: value for key, value in meta.items() if key not in ("recipe", "measured")}
@@ -35,6 +36,7 @@ def convert(tensors: dict, meta: dict) -> tuple[dict, dict]:
 
 def named_network(config: dict) -> dict:
     """The old form had no name in it: a DiT is known by its depth."""
+    # a U-Net counts blocks, not depth
     if "depth" in config:
         return {**config, "module": "dit", "class": "DiT"}
     return {**config, "module": "unet", "class": "UNet"}

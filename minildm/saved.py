@@ -59,6 +59,7 @@ def parts_of(tensors: dict, meta: dict, device, dtype: torch.dtype | None) -> di
     vae = AutoencoderKL(spec.vae)
     space = spec.latent_space(vae, meta["image_size"])
     denoiser = spec.denoiser(network_class(spec.network)(spec.network), space)
+    # one prefix a network: its weights are found by it
     modules = {"vae": vae, "denoiser": denoiser}
     guide = None
     if any(name.startswith("guide.") for name in tensors):

@@ -94,7 +94,7 @@ def test_resumed_is_uninterrupted_and_the_global_generator_is_left_alone(tmp_pat
     data, state = bars(), torch.get_rng_state()
     sentences = [[name, "a " + name] for name in data.class_names]
     recipe = replace(TINY, training=replace(TINY.training, steps=5, save_every=3),
-                     motion=clip.ClassifierConfig())
+                     augmentation=clip.ClassifierConfig())
     ends = []
     for folder in "ab":
         towers, _, _ = train_clip(recipe, data.images, data.labels, sentences, tmp_path / folder, bar=False)

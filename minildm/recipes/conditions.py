@@ -56,6 +56,7 @@ def sentences_of_scenes(images: ImageSet, options: Options, run_dir=None) -> Tol
     towers, tokenizer, _ = clip.train_clip(fitted(images, options), *clip.pairs_of(images), run_dir,
                                            options.bar)
     each = [captions(images.truth, seed, partial=PARTIAL) for seed in range(SENTENCES)]
+    # no two scenes are alike: each picture is a meaning of its own
     meanings = torch.arange(len(images), device=images.labels.device)
     return told(towers.text_model, tokenizer, list(zip(*each, strict=True)), meanings)
 
@@ -76,6 +77,7 @@ def fitted(images: ImageSet, options: Options) -> clip.CLIPRecipe:
     vision = recipe.clip.vision
     side = padded(images.images.shape[-1], vision.patch)
     training = fit_to(recipe.training, images, options.seed)
+    # what a budget of seconds allows, whatever the recipe says
     if smoke:
         training = replace(training, steps=min(training.steps, 20))
     return replace(recipe, training=training,

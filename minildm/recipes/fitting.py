@@ -65,6 +65,7 @@ def latent_channels(images, least: int, stride: int = 4) -> int:
         variances
     )  # of 1, 2, ... kept
     psnr = 10 * torch.log10(4 / lost.clamp(min=1e-12))  # values span 2
+    # the first count that keeps so much
     enough = int((psnr < KEEP_DB).sum()) + 1
     return max(least, min(enough, len(variances) // 2))
 

@@ -29,6 +29,7 @@ def check_before_training(images: ImageSet, out: Path, num: int = 0,
     """
     check_pictures(images)
     check_writable(out)
+    # nothing is drawn or measured: `train` keeps its model alone
     if not num:
         return None
     check_names(images, out)
@@ -55,6 +56,7 @@ def check_writable(out: Path):
         trial = folder / f".tmp-{os.getpid()}-trial"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            # as a save does: write, then rename
             trial.write_bytes(b"x" * 4096)
             os.replace(trial, trial.with_suffix(".moved"))
             trial.with_suffix(".moved").unlink()
@@ -86,6 +88,7 @@ def check_measuring(images: ImageSet, num: int):
     """
     count, side = len(images), images.images.shape[-1]
     check_measurable(min(num, count // 2), count, side)
+    # an untrained one has features as well: what would fail later fails now
     some = images.subset(SOME)
     config, _ = classifier_for(images)
     classifier = untrained(some, config).eval()

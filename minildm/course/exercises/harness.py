@@ -115,8 +115,9 @@ def judge(name: str, function) -> Failed | None:
 def yours(name: str):
     """The student's answer to an exercise, or, with a printed line that says so, the package's.
 
-    It is the last answer that passed its check in this session: one that was redefined since, or that
-    failed after another had passed, is not it. Raises MinildmError if there is no such exercise.
+    It is the last answer that passed its check in this session: one that was redefined since, or
+    that failed after another had passed, is not it. Raises MinildmError if there is no such
+    exercise.
     """
     if name not in EXERCISES or EXERCISES[name].reference is None:
         known = ", ".join(sorted(EXERCISES))

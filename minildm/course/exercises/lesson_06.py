@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import compare, equal
+from minildm.course.exercises.compare import equal
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.data import tokenizer

@@ -117,7 +117,7 @@ WRONG = [
     ("cross_attention", "values stand in", "(q @ v.mT / q.shape[-1]**0.5).softmax(-1) @ v"),
     ("cross_attention", "changed places", "(q @ v.mT / q.shape[-1]**0.5).softmax(-1) @ k"),
     ("cross_attention", "mix the values", "(q @ k.mT / q.shape[-1]**0.5).softmax(-1)"),
-    ("cross_attention", "softmax, then", "q @ k.mT / q.shape[-1]**0.5"),
+    ("cross_attention", "their softmax", "q @ k.mT / q.shape[-1]**0.5"),
     ("cross_attention", "mean of all words", "v.mean(1, keepdim=True).expand_as(q)"),
     ("cross_attention", "before the softmax", "(q @ k.mT).softmax(-1) / q.shape[-1]**0.5 @ v"),
     ("cross_attention", "queries are added", "q + (q @ k.mT / q.shape[-1]**0.5).softmax(-1) @ v"),
@@ -210,6 +210,8 @@ WRONG = [
     ("word_map", "token after", MEAN + "    return weights[..., token + 1].unflatten(1, (side, side))"),
     ("word_map", "over all tokens", MEAN + "    return weights.mean(-1).unflatten(1, (side, side))"),
     ("word_map", "one row", MEAN + "    return weights[..., token]"),
+    ("word_map", "raised|shape", MEAN
+     + "    return weights[..., token].view(len(recorded), side, side)"),
     ("word_map", "raised|shape", MEAN + "    return weights[:, token].unflatten(1, (side, side))"),
     ("word_map", "raised|right for the first", MEAN + "    return weights[..., token].view(-1, 4, 4)"),
     ("word_map", "raised|right for the first|not for",

@@ -156,12 +156,12 @@ WRONG = [
      made("ask(null) + w_a * (ask(a) - ask(null)) + w_a * (ask(b) - ask(null))")),
     ("towards_both", "taken from a",
      made("ask(null) + w_a * (ask(a) - ask(null)) + w_b * (ask(b) - ask(a))")),
-    ("towards_both", "first one has led", made("""
+    ("towards_both", "first has led", made("""
         x0 = ask(null)
         x0 = x0 + w_a * (ask(a) - x0)
         return x0 + w_b * (ask(b) - x0)
      """)),
-    ("towards_both", "first one has led", made("""
+    ("towards_both", "first has led", made("""
         x0 = ask(null)
         x0 += w_a * (ask(a) - x0)
         x0 += w_b * (ask(b) - x0)

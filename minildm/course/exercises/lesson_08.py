@@ -31,6 +31,7 @@ def check_guided_by_eps(answer):
         step = w * (cond - null)
         right = null + step
         paper = (1 + w) * cond - w * null
+        mean = (null + w * cond) / (1 + w)
         answer.case((x, null, cond, alpha, sigma, w), x0(right), {
             "the paper's scale is ours less 1: its 0 is our 1": x0(paper),
             "the paper's scale is ours less 1, not ours plus 1": x0(right + 2 * (cond - null)),
@@ -40,7 +41,7 @@ def check_guided_by_eps(answer):
             "conditional and unconditional changed places": x0(cond - step),
             "the sign: it walks away from the condition": x0(null - step),
             "the answers of both are added": x0(w * cond + (w - 1) * null),
-            "a mean of the two never leaves the stretch between them": x0((null + w * cond) / (1 + w)),
+            "a mean of the two never leaves the stretch between them": x0(mean),
             "that is eps, x0 is wanted": right,
             "x0 = (x - sigma eps) / alpha: alpha is missing": x - sigma * right,
             "x0 = (x - sigma eps) / alpha: sigma is missing": (x - right) / alpha,
@@ -75,7 +76,8 @@ def check_classifier_step(answer):
             "the gradient itself is no step of x0: it needs sigma^2 / alpha": x0 + step,
             "sigma squared: one from eps, one from x0": x0 + sigma / alpha * step,
             "that is the step of eps added to x0: sigma / alpha is missing": x0 + sigma * step,
-            "that is the step of eps subtracted from x0: sigma / alpha is missing": x0 - sigma * step,
+            "that is the step of eps, subtracted from x0: sigma / alpha is missing":
+                x0 - sigma * step,
             "alpha is missing": x0 + sigma**2 * step,
             "sigma is missing": x0 + step / alpha,
             "downhill: x0 moves against eps, so the two signs cancel": x0 - of_x0,
@@ -85,15 +87,15 @@ def check_classifier_step(answer):
             "divide by alpha": x0 + sigma**2 * alpha * step,
             "alpha and sigma changed places": x0 + alpha**2 / sigma * step,
             "sigma is given: alpha^2 + sigma^2 need not be 1": x0 + (1 - alpha**2) / alpha * step,
-            "the gradient alone is divided by alpha: x0 is guided already": (x0 + sigma**2 * step) / alpha,
+            "the gradient alone is divided by alpha: x0 is guided already":
+                (x0 + sigma**2 * step) / alpha,
             "the scale w is missing": x0 + sigma**2 / alpha * gradient,
             "w isn't squared": x0 + w * of_x0,
             "the scale is the gradient's: x0 keeps its own": w * (x0 + sigma**2 / alpha * gradient),
             "the scale is ours, not the paper's less 1": x0 + (w - 1) * sigma**2 / alpha * gradient,
             "that is the step: add it to x0": of_x0,
-            "the gradient is used as it is, not its sign": x0 + w * sigma**2 / alpha * gradient.sign(),
-            "the gradient is used as it is: its length counts": x0 + w * sigma**2 / alpha
-                * gradient / gradient.norm(),
+            "the gradient is used as it is, not its sign": x0 + of_x0.abs() * gradient.sign(),
+            "the gradient is used as it is: its length counts": x0 + of_x0 / gradient.norm(),
         }, where=f"shape {shape}, alpha {alpha:.1f}, sigma {sigma:.1f}, scale {w}")
 
 
@@ -143,7 +145,7 @@ def likely_towards_both(n, a, b, w_a, w_b):
         "both have the second scale": n + w_b * (a - n) + w_b * (b - n),
         "the empty prompt's answer is in the sum twice": n + first + second,
         "it is b's difference from the empty prompt's answer that is scaled": first + w_b * b,
-        "it is b's difference from the empty prompt's answer that is scaled, and the start is missing":
+        "it is b's difference from the empty prompt's answer that is scaled; the start is missing":
             first - n + w_b * b,
         "it is a's difference from the empty prompt's answer that is scaled": n + w_a * a + second,
         "the empty prompt's answer is scaled by both, not subtracted":
@@ -151,7 +153,7 @@ def likely_towards_both(n, a, b, w_a, w_b):
         "the second difference is taken from a, not from the empty prompt": first + w_b * (b - a),
         "the first difference is taken from b, not from the empty prompt":
             n + w_a * (a - b) + second,
-        "the second difference starts where the first one has led: both start from the empty prompt":
+        "the second difference starts where the first has led: both start from the empty prompt":
             first + w_b * (b - first),
         "the second step starts from b: both start from the empty prompt":
             n + second + w_a * (a - n - second),
@@ -258,7 +260,7 @@ def check_scale_at(answer):
         all_w = w * one
         inside = (t > low) & (t <= high)
         answer.case((t, w, low, high), torch.where(inside, all_w, one), {
-            "outside the interval guidance is off, and off is 1": torch.where(inside, all_w, 0 * one),
+            "outside the interval guidance is off, and off is 1": all_w * inside,
             "inside and outside changed places": torch.where(inside, one, all_w),
             "it is on everywhere: both conditions must hold, not one of them": all_w,
             "it is off everywhere": one,
@@ -269,7 +271,7 @@ def check_scale_at(answer):
             "low belongs outside": torch.where((t >= low) & (t <= high), all_w, one),
             "the scale is w inside, not 1 + w": torch.where(inside, 1 + all_w, one),
             "the scale is w inside, not t": torch.where(inside, t, one),
-            "the scale is w, the same all through the interval": torch.where(inside, all_w * t, one),
+            "the scale is w, the same all through the interval": torch.where(inside, w * t, one),
             "off is 1, not t": torch.where(inside, all_w, t),
             "that is where it is on: the scale is wanted": inside.float(),
             "that is where it is on: the scale is wanted, w or 1": inside,

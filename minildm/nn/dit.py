@@ -45,7 +45,8 @@ class DiTConfig:
         at = "DiTConfig"
         bounds.check_int(at, 1, bounds.WIDTH, in_channels=self.in_channels, heads=self.heads,
                          out_channels=self.out_channels, dim=self.dim)
-        bounds.check_int(at, 1, bounds.DEPTH, depth=self.depth, patch=self.patch)
+        bounds.check_int(at, 0, bounds.DEPTH, depth=self.depth)
+        bounds.check_int(at, 1, bounds.DEPTH, patch=self.patch)
         bounds.check_int(at, 0, bounds.WIDTH, context_dim=self.context_dim)
         bounds.check_int(at, 0, bounds.ENTRIES, num_classes=self.num_classes)
         bounds.check_int(at, 0, 1, freq_shift=self.freq_shift)

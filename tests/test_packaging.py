@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 BASE = [Requirement(line) for line in PROJECT["dependencies"]]
 DECLARED = BASE + [Requirement(line) for lines in EXTRAS.values() for line in lines]
-MODULES = {"pillow": "PIL"}    # imported under another name
+MODULES = {"ipython": "IPython", "pillow": "PIL"}    # imported under another name
 posix = pytest.mark.skipif(os.name == "nt", reason="Makefile and setup.sh want a Unix shell")
 
 

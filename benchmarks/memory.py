@@ -9,15 +9,8 @@ from benchmarks.claims import ROOT, claims_of
 
 claim = claims_of("memory")
 
-SETTING = """
+MEASURE = """
 import resource
-import torch
-from minildm import LatentDiffusion
-model = LatentDiffusion.load("mnist")
-labels = torch.arange(100) % 10
-null = torch.full_like(labels, 10)
-noise = model.noise(100)
-{snippet}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)       # KiB on Linux
 """
 
@@ -30,8 +23,7 @@ def readme_snippet() -> str:
 
 def measure():
     began = time.perf_counter()
-    code = SETTING.format(snippet=readme_snippet())
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", readme_snippet() + MEASURE]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     peak = float(done.stdout.split()[-1])
     seconds = time.perf_counter() - began

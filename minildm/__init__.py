@@ -1,8 +1,9 @@
-"""minildm: latent diffusion built from scratch, small enough to read, real enough to run Stable Diffusion.
+"""minildm: latent diffusion from scratch, small enough to read, real enough to run Stable Diffusion.
 
-A folder is a wing of the house: `diffusion` is the subject, `nn` holds the networks, `training` the loop,
-`model.py` what a trained model is. A wing imports only from those below it; this file, which all may use,
-imports nothing heavy. What a lesson needs every time is offered here, and loaded when it is asked for:
+A folder is a wing of the house: `diffusion` is the subject, `nn` holds the networks, `training` the
+loop, `model.py` what a trained model is. A wing imports only from those below it; this file, which
+all may use, imports nothing heavy. What a lesson needs every time is offered here, and loaded when it
+is asked for:
 
     from minildm import LatentDiffusion, data, exercises, plotting
 """
@@ -54,5 +55,6 @@ def budget(*, smoke, cpu, gpu):
         name = "gpu" if torch.cuda.is_available() else "cpu"
     choices = {"smoke": smoke, "cpu": cpu, "gpu": gpu}
     if name not in choices:
-        raise MinildmError(f"MINILDM_BUDGET={name!r} is not a budget", "environment", "set smoke, cpu or gpu")
+        raise MinildmError(f"MINILDM_BUDGET={name!r} is not a budget", "environment",
+                           "set smoke, cpu or gpu")
     return choices[name]

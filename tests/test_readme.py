@@ -94,6 +94,16 @@ def test_readmes_second_command_does_not_meet_the_run_of_the_first():
     assert others and all(not set(first) & set(cli.parse(words).folders()) for words in others)
 
 
+def test_readmes_python_runs_as_it_stands():
+    """And keeps no graph: 100 pictures are drawn without gradients."""
+    blocks = [block for kind, block in FENCE.findall((ROOT / "README.md").read_text()) if kind == "python"]
+    assert len(blocks) == 1
+    names = {}
+    exec(blocks[0], names)
+    assert names["images"].shape == (100, 1, 28, 28) and not names["latents"].requires_grad
+    assert names["images"].std() > 0.3                                  # ink on paper
+
+
 # ---- the checks themselves -------------------------------------------------------------------------------
 
 def test_dead_links_are_found():

@@ -1,6 +1,7 @@
 """The package is a house of wings: a wing imports only from those that the table names for it."""
 
 import ast
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
@@ -77,6 +78,22 @@ def test_a_wing_imports_only_from_those_below():
 def test_no_file_is_over_300_lines():
     lines = {str(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {name: n for name, n in lines.items() if n > 300} == {}
+
+
+def test_no_function_is_over_40_lines_and_no_line_over_100_columns():
+    long = []
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text()
+        long += [f"{path.name}: {line[:60]}..." for line in source.splitlines() if len(line) > 100]
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+        long += [f"{path.name}: {node.name}" for node in ast.walk(ast.parse(source))
+                 if isinstance(node, functions) and node.end_lineno - node.lineno >= 40]
+    assert long == []
+
+
+def test_no_test_imports_another():
+    for path in Path(__file__).parent.rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) test_", path.read_text(), re.M), path.name
 
 
 def test_every_form_of_import_is_seen():

@@ -1,4 +1,4 @@
-"""Lesson 09's checks of lines and times: right answers in any style pass; wrong ones are told why."""
+"""Lesson 09's checks of lines and times: right answers in any style pass; wrong ones hear why."""
 
 import re
 

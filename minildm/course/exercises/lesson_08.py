@@ -96,7 +96,6 @@ def check_classifier_step(answer):
             "the scale is the gradient's: x0 keeps its own": w * (x0 + sigma**2 / alpha * gradient),
             "the scale is ours, not the paper's less 1": x0 + (w - 1) * sigma**2 / alpha * gradient,
             "that is the step: add it to x0": of_x0,
-            "the gradient is used as it is, not its sign": x0 + of_x0.abs() * gradient.sign(),
             "the gradient is used as it is: its length counts": x0 + of_x0 / gradient.norm(),
         }, where=f"shape {shape}, alpha {alpha:.1f}, sigma {sigma:.1f}, scale {w}")
 
@@ -113,7 +112,7 @@ def towards_both(denoiser, a, b, null, w_a, w_b):
 
 # shape of x, of a context, the times, the scales; labels and one time, then texts and a time each
 BOTH = [
-    ((3, 2, 5, 4), (3,), torch.tensor(0.63), 1.7, 3.4),
+    ((3, 2, 5, 4), (3,), torch.tensor(0.63), 1.7, 3.1),
     ((2, 3, 4, 7), (2, 4, 6), torch.tensor([0.2, 0.85]), 1.5, -0.7),
 ]
 

@@ -164,6 +164,7 @@ WRONG = [
     ("normalise", "differs",
      "(z - z.amin(EACH, True)) / (z.amax(EACH, True) - z.amin(EACH, True))"),
     ("normalise", "wrong", "(z - z.mean(EACH, True)) / (z.std(EACH, keepdim=True) + 0.1)"),
+    ("normalise", "wrong", "(z - z.mean(EACH, True)) / z.std(EACH, keepdim=True).clamp(min=1)"),
     ("normalise", "a tuple of 2", "z.mean(EACH, True), z.std(EACH, keepdim=True)"),
     ("normalise", "type|float64",
      "((z - z.mean(EACH, True)) / z.std(EACH, keepdim=True)).double()"),

@@ -222,7 +222,7 @@ WRONG = [
                                      "/ (grad(adversarial, last_layer).norm() + 1)"),
     ("adaptive_weight", "should be", "grad(reconstruction, last_layer).abs().sum() "
                                      "/ grad(adversarial, last_layer).abs().sum() * 0.99"),
-    ("adaptive_weight", "raised", "reconstruction.grad.norm() / adversarial.grad.norm()"),
+    ("adaptive_weight", "raised", "last_layer.grad.norm() / adversarial"),
     ("adaptive_weight", "product",
      "grad(reconstruction, last_layer).norm() * grad(adversarial, last_layer).norm()"),
 ]

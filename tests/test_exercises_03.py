@@ -100,7 +100,7 @@ WRONG = [
                                "return schedule.alpha(t) * data + schedule.sigma(t) * noise"),
     ("add_noise", "first inputs", "t = t[:, None, None, None]\n"
                                   "return schedule.alpha(t) * data + schedule.sigma(t) * noise"),
-    ("add_noise", "differs", "t = expand(t, data)\nreturn torch.cos(t * math.pi / 2) * data "
+    ("add_noise", "factor of `data`", "t = expand(t, data)\nreturn torch.cos(t * math.pi / 2) * data "
                                   "+ torch.sin(t * math.pi / 2) * noise"),
     ("add_noise", "in place", "t = expand(t, data)\ndata *= schedule.alpha(t)\n"
                               "return data + schedule.sigma(t) * noise"),

@@ -1,4 +1,4 @@
-"""Lesson 04's checks of widths, loss and labels: right answers pass; wrong ones are told what is wrong."""
+"""Lesson 04's checks of widths, loss and labels: wrong answers are told what is wrong."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How a check calls an answer: on copies of its inputs, with each thing that goes wrong told in words."""
+"""How a check calls an answer: on copies of its inputs; what goes wrong is told in words."""
 
 import functools
 

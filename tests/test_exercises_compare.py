@@ -37,6 +37,17 @@ def test_what_is_off_has_a_name(got, message):
         compare(got, WANT, tol=1e-3)
 
 
+def test_the_wrong_term_of_a_sum_is_named():
+    x, y = WANT, randn(3, 5, 4, seed=1)
+    with pytest.raises(Wrong, match="the factor of `y` is -2, 3 is wanted"):
+        compare(0.5 * x - 2 * y, 0.5 * x + 3 * y, inputs={"x": x, "y": y})
+    each = torch.tensor([1.0, 2, 3])[:, None, None]
+    with pytest.raises(Wrong, match="the factor of `x` is 1, 2 is wanted"):
+        compare(each * x + y, 2 * each * x + y, inputs={"x": x, "y": y})
+    with pytest.raises(Wrong, match="differs"):
+        compare(x * y, x + y, inputs={"x": x, "y": y})
+
+
 def test_a_missing_mean_or_sum_is_named():
     for got, message in (WANT, "the mean over everything"), (WANT.mean((1, 2)) * 3, "the sum over"):
         with pytest.raises(Wrong, match=message):

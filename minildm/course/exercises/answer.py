@@ -76,7 +76,7 @@ class Answer:
             raise
         except Wrong as wrong:
             if self._is_random(inputs):
-                fail("two calls with the same inputs give two results: does it draw random numbers?")
+                fail("two calls with the same inputs give two results: is something random?")
             self._only_for_some(wrong)
             raise
         self.right += 1

@@ -129,7 +129,6 @@ def check_multi_head(answer):
         root = d**0.5
         result = attended(*heads_of, root)
         one_mean = v.mean(1, keepdim=True).expand(q.shape)
-        mixed_keys = attended(heads_of[0], heads_of[1], heads_of[1], root)
         answer.case((q, k, v, heads), merge(result), {
             "the scale is missing": merge(attended(*heads_of, 1)),
             "divide by the root of d, not by d": merge(attended(*heads_of, d)),
@@ -140,7 +139,7 @@ def check_multi_head(answer):
             "that softmax is over the queries: over the keys": merge(attended(*heads_of, root, -2)),
             "that softmax is over the heads: over the keys": merge(attended(*heads_of, root, 1)),
             "k and v changed places": multi_head(q, v, k, heads),
-            "what is mixed are the values, not the keys": merge(mixed_keys),
+            "what is mixed are the values, not the keys": multi_head(q, k, k, heads),
             "there is no softmax: the weights of a query sum to 1":
                 merge(heads_of[0] @ heads_of[1].transpose(-2, -1) / root @ heads_of[2]),
             "one head only: each attends by itself": multi_head(q, k, v, 1),

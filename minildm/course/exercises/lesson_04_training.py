@@ -143,7 +143,7 @@ def check_drop_labels(answer):
         labels = torch.arange(classes).repeat(1500 // classes)
         judge_dropped(answer(labels, null, p, generator()), labels, null, p)
         follows_generator(answer, lambda generator: (labels, null, p, generator))  # noqa: B023
-        # a fixed number of labels, drawn by a permutation, has the right share and is not independent
+        # a fixed number of labels, by a permutation, has the right share and no independence
         counts = []
         for seed in range(4):
             counts.append(int((answer(labels, null, p, generator(seed)) == null).sum()))

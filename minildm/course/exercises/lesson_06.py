@@ -17,6 +17,7 @@ __all__ = ["check_clip_loss", "check_merge_pair", "check_patches", "check_senten
 def merge_pair(symbols, pair):
     joined = []
     i = 0
+    # an index, not a loop over pairs: a join uses up two symbols, and the last one has no pair
     while i < len(symbols):
         size = 2 if symbols[i:i + 2] == pair else 1
         joined.append("".join(symbols[i:i + size]))
@@ -66,6 +67,7 @@ MERGES = [
 @check(reference=merge_pair, forbidden=[tokenizer.merge])
 def check_merge_pair(answer):
     for text, pair, likely in MERGES:
+        # tuples, as the lesson's words are: a list never equals a pair
         symbols = tuple(text.split())
         pair = tuple(pair.split())
         want = merge_pair(symbols, pair)
@@ -82,7 +84,7 @@ def sentence_state(states, ids, end):
 # ids of three sentences; the end token is the largest, and fills up the row
 TEXTS = [
     (9, [[8, 3, 2, 9, 9, 9], [8, 5, 1, 4, 7, 9], [8, 9, 9, 9, 9, 9]]),
-    (40, [[39, 7, 7, 12, 40], [39, 4, 40, 40, 40], [39, 21, 3, 40, 40], [39, 8, 40, 40, 40]]),
+    (40, [[39, 21, 3, 40, 40], [39, 7, 7, 12, 40], [39, 4, 40, 40, 40], [39, 8, 40, 40, 40]]),
 ]
 
 
@@ -126,6 +128,7 @@ def patches(images, p):
 
 @check(reference=patches)
 def check_patches(answer):
+    # unequal sides, channels unlike p, so that no two axes can stand in for each other
     for shape, p in ((2, 3, 8, 12), 4), ((3, 2, 15, 6), 3), ((2, 5, 4, 10), 2):
         x = randn(*shape)
         want = patches(x, p)
@@ -170,8 +173,10 @@ def clip_loss(image_vectors, text_vectors, temperature):
 
 @check(reference=clip_loss, forbidden=[clip.contrastive_loss])
 def check_clip_loss(answer):
+    # temperatures on both sides of 1: dividing and multiplying differ
     for size, width, tau in (5, 8, 0.3), (7, 4, 1.6):
         i = 2 * randn(size, width)
+        # pairs that belong together a little, and lengths far from 1
         t = 3 * randn(size, width, seed=1) + 0.5 * i
         i.requires_grad_()
         t.requires_grad_()

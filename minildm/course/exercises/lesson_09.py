@@ -22,6 +22,7 @@ def flow_pair(data, noise, t):
 def check_flow_pair(answer):
     for shape, times in ((3, 2, 5, 4), [0.1, 0.4, 0.8]), ((2, 3, 4, 7), [0.95, 0.3]):
         data, noise = randn(*shape), randn(*shape, seed=1)
+        # a time for each picture, none of them 0, 1/2 or 1, where mistakes agree
         t = torch.tensor(times)
         answer.case((data, noise, t), flow_pair(data, noise, t), likely_pairs(data, noise, t),
                     where=f"shape {shape}")
@@ -90,6 +91,7 @@ def check_euler_path(answer):
         steps = len(ts) - 1
         want = euler_path(Network(), x, ts)
         likely = likely_journeys(x, ts)
+        # a fresh network, for its calls are counted
         network = Network()
         answer.case((network, x, ts), want, likely, where=f"times {times}")
         if len(network.calls) != steps:
@@ -111,6 +113,7 @@ def likely_journeys(x, ts):
     forward = euler_path(velocity, x, ts)
     zero = torch.zeros(1)
 
+    # the whole journey, for those who return it
     def step(y, t, s):
         return y + (s - t) * velocity(y, t)
 
@@ -133,6 +136,7 @@ def likely_journeys(x, ts):
 def wrong_steps(velocity, x, ts):
     """{cause: where a journey of such steps ends}; a step goes from y at t to the time s."""
     count = len(ts) - 1
+    # the step of a grid with equal steps between the same ends
     equal = (ts[-1] - ts[0]) / count
 
     def end(change):
@@ -197,10 +201,12 @@ def from_theirs(network):
 
 @check(reference=from_theirs)
 def check_from_theirs(answer):
+    # points and pictures; at t = 1/2 both times agree
     for shape, time in ((4, 2), 0.3), ((3, 2, 5, 4), 0.85):
         x, t = randn(*shape), torch.tensor(time)
         inner = Network()
 
+        # theirs is called as the stub says, network(z, s)
         def network(z, s, inner=inner):
             if not isinstance(z, torch.Tensor) or z.ndim < 2:
                 fail("their network takes the noisy points z first, then the time s")

@@ -19,7 +19,8 @@ def patchify(x, p):
 
 @check(reference=patchify)
 def check_patchify(answer):
-    for shape, p in ((2, 3, 4, 6), 2), ((3, 2, 15, 6), 3), ((2, 5, 4, 12), 4):
+    # unequal sides, and channels unlike p
+    for shape, p in ((2, 3, 4, 6), 2), ((3, 2, 15, 6), 3), ((2, 5, 8, 12), 4):
         x = randn(*shape)
         want = patchify(x, p)
         squares = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))             # (B, C, h, p, w, q)
@@ -52,7 +53,7 @@ def check_patchify(answer):
         }, where=f"shape {shape} and p = {p}")
 
 
-EPS = 1e-6
+EPS = 1e-6      # DiT's, not LayerNorm's default
 
 
 def modulate(x, shift, scale):
@@ -64,6 +65,7 @@ def modulate(x, shift, scale):
 def check_modulate(answer):
     # the second x is so small that eps counts
     for (batch, length, width), size in ((2, 5, 8), 1.5), ((3, 4, 6), 0.004):
+        # a mean that is not 0, or nobody would miss its subtraction
         x = size * (randn(batch, length, width) + 0.7)
         x.requires_grad_()
         shift = randn(batch, width, seed=1).requires_grad_()
@@ -137,6 +139,7 @@ def block_parameters(dim):
 
 @check(reference=block_parameters, forbidden=[dit.DiTBlock, dit.DiT])
 def check_block_parameters(answer):
+    # small widths: every parameter counts
     for dim in 20, 33, 96:
         square = dim * dim
         want = block_parameters(dim)
@@ -166,5 +169,6 @@ def check_block_parameters(answer):
             "no norm has parameters, the first neither": want + 2 * dim,
             "one block is asked for, not two": 2 * want,
         }, where=f"width {dim}")
+        # equal takes 396.0 for 396
         if isinstance(got, float):
             fail("the number is right: a count is an int, this is a float")

@@ -26,10 +26,12 @@ class Parts:
 
     def attend(self, tokens):
         self.see(tokens)
+        # each token hears the others, each number alone
         return self.mix @ tokens
 
     def think(self, tokens):
         self.see(tokens)
+        # each token alone, and not linear
         return torch.tanh(tokens + 0.3)
 
     def see(self, tokens):
@@ -37,6 +39,7 @@ class Parts:
             fail(f"attention and MLP take tokens (B, L, D), they got {tuple(tokens.shape)}")
 
     def modulate(self, x, shift, scale):
+        # a further axis would broadcast to tokens of four
         wanted = len(x), self.width
         for value, name in (shift, "shift"), (scale, "scale"):
             if tuple(value.shape) != wanted:
@@ -55,6 +58,7 @@ def adaln_block(x, c, ada, attend, think, modulate):
 @check(reference=adaln_block, forbidden=[dit.modulate, dit.DiTBlock])
 def check_adaln_block(answer):
     for (batch, length, width), centred in ((2, 5, 8), True), ((3, 4, 6), False):
+        # the second modulate has another norm: nobody can do without the one that is given
         parts = Parts(length, width, centred)
         x = randn(batch, length, width).requires_grad_()
         c = randn(batch, width, seed=1).requires_grad_()
@@ -80,6 +84,7 @@ def likely_blocks(x, c, parts):
         six = parts.ada(c).unflatten(-1, (-1, 6)).mT.flatten(1)
         return adaln_block(x, c, lambda c: six, parts.attend, parts.think, parts.modulate)
 
+    # in the second case this is LayerNorm, the norm of the lesson
     own_norm = Parts(*x.shape[1:], not parts.centred)
     return likely | {
         "the block has its own modulate: use the one that it is given":

@@ -48,7 +48,13 @@ from minildm.course.exercises.lesson_07 import *  # noqa: F403
 from minildm.course.exercises.lesson_08 import *  # noqa: F403
 from minildm.course.exercises.lesson_09 import *  # noqa: F403
 from minildm.course.exercises.lesson_10 import *  # noqa: F403
-from minildm.course.exercises.lesson_14 import *  # noqa: F403
+from minildm.course.exercises.lesson_14 import (
+    check_coverage,
+    check_mmd,
+    check_moments,
+    check_nearest,
+    check_ssim_window,
+)
 from minildm.course.exercises.lesson_15 import *  # noqa: F403
 from minildm.course.exercises.lesson_16 import *  # noqa: F403
 from minildm.course.exercises.lesson_A1 import *  # noqa: F403

@@ -55,6 +55,12 @@ from minildm.course.exercises.lesson_14 import (
     check_nearest,
     check_ssim_window,
 )
-from minildm.course.exercises.lesson_15 import *  # noqa: F403
+from minildm.course.exercises.lesson_15 import (
+    check_minutes_to,
+    check_noise_left,
+    check_patch_cost,
+    check_to_velocity,
+    check_tokens_of,
+)
 from minildm.course.exercises.lesson_16 import *  # noqa: F403
 from minildm.course.exercises.lesson_A1 import *  # noqa: F403

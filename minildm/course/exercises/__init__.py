@@ -62,5 +62,11 @@ from minildm.course.exercises.lesson_15 import (
     check_to_velocity,
     check_tokens_of,
 )
-from minildm.course.exercises.lesson_16 import *  # noqa: F403
+from minildm.course.exercises.lesson_16 import (
+    check_alpha_bar_table,
+    check_cross_attention_parameters,
+    check_leading_entries,
+    check_place_of,
+    check_to_pixels,
+)
 from minildm.course.exercises.lesson_A1 import *  # noqa: F403

@@ -6,7 +6,7 @@ import pytest
 from support.answers import cases, passes, told, written
 
 from minildm.data.scenes import centre_of_mass
-from minildm.nn.layers import mean_attention_map
+from minildm.nn.attention_maps import mean_attention_map
 
 MEAN = """
     weights = torch.stack([w for calls in recorded.values() for w in calls]).mean(0)

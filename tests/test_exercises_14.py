@@ -1,129 +1,377 @@
-"""Lesson 14's checks: the solution passes; the wrong answers that students give are told what is wrong."""
+"""Lesson 14's checks: right answers in any style pass; wrong ones are told what is wrong."""
+
+import re
 
 import pytest
 import torch
+from support.answers import cases, passes, told, written
 
-from minildm import exercises
+from minildm import data
+from minildm.evaluation import metrics
 
-
-def ssim_window(x, y, w, c1=0.02**2, c2=0.06**2):
-    mx, my = (w * x).sum(), (w * y).sum()
-    vx, vy, cov = (w * (x - mx)**2).sum(), (w * (y - my)**2).sum(), (w * (x - mx) * (y - my)).sum()
-    return (2 * mx * my + c1) / (mx**2 + my**2 + c1) * (2 * cov + c2) / (vx + vy + c2)
-
-
-def flat(x, w):
-    return (w * x).sum().expand(11, 11)
-
-
-def moments(batches, shift=1, centre=1):
-    n, total, products = 0, 0, 0
-    for x in batches:
-        n, total, products = n + len(x), total + x.sum(0), products + x.T @ x
-    mean = total / n
-    products = products - centre * n * mean[:, None] * mean
-    return torch.cat([mean[None], products / (n - shift)])
-
-
-def by_batch(batches):
-    batches = list(batches)
-    means, covs = [b.mean(0) for b in batches], [b.T.cov() for b in batches]
-    return torch.stack(means).mean(0), torch.stack(covs).mean(0)
-
-
-def right(batches):
-    return torch.cat(list(batches))
-
-
-def mmd(aa, bb, ab, within=lambda k: (k.sum() - k.trace()) / (len(k) * (len(k) - 1)), cross=2):
-    return within(aa) + within(bb) - cross * ab.mean()
-
-
-def radii(x, k):
-    return torch.cdist(x, x).sort(dim=1).values[:, k]
+HELPERS = {"data": data, "metrics": metrics}
+MEANS = "mx, my = (w * x).sum(), (w * y).sum()\n"
+SPREADS = ("vx, vy = (w * (x - mx)**2).sum(), (w * (y - my)**2).sum()\n"
+           "cov = (w * (x - mx) * (y - my)).sum()\n")
+CONSTANTS = "c1, c2 = (0.01 * 2)**2, (0.03 * 2)**2\n"
+SSIM = MEANS + SPREADS + CONSTANTS
+LIGHT = "(2 * mx * my + c1) / (mx**2 + my**2 + c1)"
+SHAPE = "(2 * cov + c2) / (vx + vy + c2)"
+FORMULA = f"return {LIGHT} * {SHAPE}"
+STREAM = """
+count, total, products = 0, 0, 0
+for x in batches:
+    count, total, products = {count}, {total}, {products}
+mean = {mean}
+cov = {cov}
+return {out}
+"""
+PARTS = {"count": "count + len(x)", "total": "total + x.sum(0)", "products": "products + x.T @ x",
+         "mean": "total / count",
+         "cov": "(products - count * mean[:, None] * mean) / (count - 1)",
+         "out": "torch.cat([mean[None], cov])"}
+ALL = "x = torch.cat(list(batches))\n"
+SIZES = "n, m = len(aa), len(bb)\n"
+OFF = SIZES + ("a = (aa.sum() - aa.trace()) / (n * (n - 1))\n"
+               "b = (bb.sum() - bb.trace()) / (m * (m - 1))\n")
+RADII = "r = torch.cdist(real, real).sort(1).values[:, {}]\n"
+NEAR = RADII + "near = torch.cdist(real, fake) <= r[:, None]\n"
+PIXELS = "q, r = (x.float().flatten(1) / 127.5 - 1 for x in (query, reference))\n"
+PAIRS = "d = q[:, None] - r\n"
 
 
-def within(points, centres, radius):
-    return torch.cdist(points, centres) <= radius
+def stream(**changed):
+    return STREAM.format(**PARTS | changed)
 
 
-def coverage(real, fake, k, more=0):
-    return within(fake, real, radii(real, k + more)).any(dim=0).float().mean()
-
-
-def nearest(query, reference, unit=lambda x: x.float() / 127.5 - 1):
-    q, r = unit(query).flatten(1), unit(reference).flatten(1)
-    return torch.cdist(q, r).amin(dim=1)
-
-
-def test_solutions_pass():
-    exercises.check_ssim_window(ssim_window)
-    exercises.check_ssim_window(lambda x, y, w: ssim_window(x, y, w).item())
-    exercises.check_moments(moments)
-    exercises.check_mmd(mmd)
-    exercises.check_coverage(coverage)
-    exercises.check_coverage(lambda real, fake, k: coverage(real, fake, k).item())
-    exercises.check_nearest(nearest)
-
-
-def squares(x, y, w):
-    mx, my = (w * x).sum(), (w * y).sum()
-    vx, vy, cov = (w * x * x).sum(), (w * y * y).sum(), (w * x * y).sum()
-    return (2 * mx * my + 4e-4) / (mx**2 + my**2 + 4e-4) * (2 * cov + 3.6e-3) / (vx + vy + 3.6e-3)
-
-
-SSIM = [
-    ("weights", lambda x, y, w: ssim_window(x, y, torch.full_like(w, 1 / 121))),
-    ("minus the square", squares),
-    ("range is 2", lambda x, y, w: ssim_window(x, y, w, 0.01**2, 0.03**2)),
-    ("c1 goes with", lambda x, y, w: ssim_window(x, y, w, 0.06**2, 0.02**2)),
-    ("constants are missing", lambda x, y, w: ssim_window(x, y, w, 0, 0)),
-    ("first fraction", lambda x, y, w: ssim_window(flat(x, w), flat(y, w), w)),
-    ("second fraction", lambda x, y, w: ssim_window(x - (w * x).sum(), y - (w * y).sum(), w)),
-    ("should be", lambda x, y, w: (x - y).square().mean()),
-    ("return", lambda *_: None),
+RIGHT = [
+    ("ssim_window", SSIM + FORMULA),
+    ("ssim_window", """
+        x, y, w = x.double(), y.double(), w.double()
+        mx, my = torch.einsum("hw,hw->", w, x), torch.einsum("hw,hw->", w, y)
+        vx, vy = (w * x**2).sum() - mx**2, (w * y**2).sum() - my**2
+        cov = (w * x * y).sum() - mx * my
+        numerator = (2 * mx * my + 4e-4) * (2 * cov + 3.6e-3)
+        return (numerator / ((mx**2 + my**2 + 4e-4) * (vx + vy + 3.6e-3))).item()
+     """),
+    ("ssim_window", """
+        def over(*parts):
+            total = 0.0
+            for i in range(w.shape[0]):
+                for j in range(w.shape[1]):
+                    total += w[i, j] * math.prod(p[i, j] for p in parts)
+            return total
+        mx, my = over(x), over(y)
+        vx, vy, cov = over(x - mx, x - mx), over(y - my, y - my), over(x - mx, y - my)
+        c1, c2 = 0.0004, 0.0036
+        return (2*mx*my + c1) * (2*cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+     """),
+    ("moments", stream()),
+    ("moments", """
+        first = next(batches).double()
+        n, mean = len(first), first.mean(0)
+        scatter = (first - mean).T @ (first - mean)
+        for batch in batches:
+            batch = batch.double()
+            m, own = len(batch), batch.mean(0)
+            scatter += (batch - own).T @ (batch - own)
+            scatter += n * m / (n + m) * torch.outer(own - mean, own - mean)
+            mean = (n * mean + m * own) / (n + m)
+            n += m
+        return torch.vstack([mean, scatter / (n - 1)]).float()
+     """),
+    ("moments", """
+        n, mean, scatter = 0, None, None
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            for row in batch.double():
+                n += 1
+                mean = torch.zeros_like(row) if mean is None else mean
+                scatter = torch.zeros(len(row), len(row)).double() if scatter is None else scatter
+                away = row - mean
+                mean = mean + away / n
+                scatter = scatter + torch.outer(away, row - mean)
+        return torch.cat([mean.unsqueeze(0), scatter / (n - 1)])
+     """),
+    ("moments", ALL + "return torch.cat([x.mean(0, keepdim=True), torch.cov(x.T)])"),
+    ("mmd", OFF + "return a + b - 2 * ab.mean()"),
+    ("mmd", """
+        def off(k):
+            n = k.size(0)
+            return k.double()[~torch.eye(n, dtype=torch.bool)].mean()
+        return (off(aa) + off(bb) - ab.double().mean() * 2).item()
+     """),
+    ("mmd", """
+        n, m = ab.shape
+        a = sum(aa[i, j] for i in range(n) for j in range(n) if i != j) / (n**2 - n)
+        b = sum(bb[i, j] for i in range(m) for j in range(i)) * 2 / (m**2 - m)
+        return a + b - ab.mean() - ab.mean()
+     """),
+    ("coverage", NEAR.format("k") + "return near.any(dim=1).float().mean()"),
+    ("coverage", """
+        hits = 0
+        for i, centre in enumerate(real):
+            others = torch.cat([real[:i], real[i + 1:]])
+            radius = (others - centre).norm(dim=1).kthvalue(k).values
+            hits += bool(((fake - centre).norm(dim=1) <= radius).any())
+        return hits / len(real)
+     """),
+    ("coverage", "r = torch.cdist(real, real).topk(k + 1, largest=False).values.amax(1)\n"
+                 "return (torch.cdist(fake, real).min(0).values <= r).double().mean()"),
+    ("nearest", PIXELS + "return torch.cdist(q, r).amin(dim=1)"),
+    ("nearest", "q, r = (data.to_float(x).flatten(1) for x in (query, reference))\n"
+                "return torch.stack([(row - r).square().sum(1).sqrt().min() for row in q])"),
+    ("nearest", "q, r = query.int()[:, None, 0], reference.int()[None, :, 0]\n"
+                "return (q - r).square().sum((2, 3)).float().sqrt().min(1).values * 2 / 255"),
+    ("nearest", PIXELS + "squares = q.square().sum(1)[:, None] + r.square().sum(1) - 2 * q @ r.T\n"
+                         "return squares.clamp(min=0).sqrt().amin(1)"),
 ]
-MOMENTS = [
-    ("differ in size", lambda b: torch.cat([by_batch(b := list(b))[0][None], right(b).T.cov()])),
-    ("this is the sum", lambda b: torch.cat([(x := right(b)).sum(0)[None], x.T.cov()])),
-    ("n - 1", lambda b: moments(b, shift=0)),
-    ("no covariance", lambda b: moments(b, shift=0, centre=0)),
-    ("were averaged", lambda b: torch.cat([right(b := list(b)).mean(0)[None], by_batch(b)[1]])),
-    ("should be", lambda b: moments(list(b)[:1])),
-    ("shape", lambda b: right(b).mean(0)),
+
+WRONG_SSIM = [
+    ("weights w", "mx, my = x.mean(), y.mean()\nvx, vy = x.var(correction=0), y.var(correction=0)\n"
+                  "cov = ((x - mx) * (y - my)).mean()\n" + CONSTANTS + FORMULA),
+    ("weights w", "mx, my = x.mean(), y.mean()\nvx, vy = x.var(), y.var()\n"
+                  "cov = ((x - mx) * (y - my)).sum() / (x.numel() - 1)\n" + CONSTANTS + FORMULA),
+    ("not only means", MEANS + "vx, vy = x.var(correction=0), y.var(correction=0)\n"
+     "cov = ((x - x.mean()) * (y - y.mean())).mean()\n" + CONSTANTS + FORMULA),
+    ("sums without w", SSIM.replace("w * (x - mx)", "(x - mx)").replace("w * (y", "(y") + FORMULA),
+    ("squared", SSIM.replace("w * (x - mx)", "w**2 * (x - mx)").replace("w * (y", "w**2 * (y")
+     + FORMULA),
+    ("about the mean", MEANS + "vx, vy, cov = (w * x * x).sum(), (w * y * y).sum(), (w * x * "
+     "y).sum()\n"
+     + CONSTANTS + FORMULA),
+    ("about both", SSIM.replace("w * (x - mx) * (y - my)", "w * x * y") + FORMULA),
+    ("standard deviations", SSIM + "vx, vy = vx**0.5, vy**0.5\n" + FORMULA),
+    ("no covariance", SSIM + "cov = (vx * vy).sqrt()\n" + FORMULA),
+    ("first fraction", SSIM + f"return {LIGHT}"),
+    ("second fraction", SSIM + f"return {SHAPE}"),
+    ("not added", SSIM + f"return {LIGHT} + {SHAPE}"),
+    ("range is 2, not 1", SSIM.replace(" * 2)**2", ")**2") + FORMULA),
+    ("range is 2: it is squared", SSIM.replace(" * 2)**2", ")**2 * 2") + FORMULA),
+    ("squares", SSIM.replace(" * 2)**2", " * 2)") + FORMULA),
+    ("not 255", SSIM.replace(" * 2)**2", " * 255)**2") + FORMULA),
+    ("c1 goes with", SSIM.replace("c1, c2 =", "c2, c1 =") + FORMULA),
+    ("0 / 0", SSIM + "c1 = c2 = 0\n" + FORMULA),
+    ("2 of the means", SSIM + FORMULA.replace("2 * mx", "mx")),
+    ("2 of the cov", SSIM + FORMULA.replace("2 * cov", "cov")),
+    ("squared below", SSIM + FORMULA.replace("mx**2 + my**2", "mx + my")),
+    ("squares already", SSIM + FORMULA.replace("vx + vy", "vx**2 + vy**2")),
+    ("upside down", SSIM + f"return {LIGHT} / ({SHAPE})"),
+    ("distance", SSIM + f"return 1 - {LIGHT} * {SHAPE}"),
+    ("shape", SSIM + FORMULA + " * torch.ones(11, 11)"),
+    ("in place", MEANS + "x -= mx\ny -= my\n"
+     "vx, vy, cov = (w*x*x).sum(), (w*y*y).sum(), (w*x*y).sum()\n"
+     + CONSTANTS + FORMULA),
+    ("should be", SSIM + FORMULA.replace("vx + vy", "vx * vy")),
+    ("should be", SSIM.replace("(w * (y - my)**2)", "(w * (y - mx)**2)") + FORMULA),
+    ("should be", SSIM + "return (2*mx*my + c1) * (2*cov + c2) / (mx**2 + my**2 + c1 + vx + vy + "
+     "c2)"),
+    ("package", "return metrics.ssim(x[None, None] - 1, y[None, None] - 1)"),
+    ("should be", "return (w * x * y).sum()"),
+    ("NaN", SSIM + "return " + LIGHT + " * (2 * cov + c2).log() / (vx - vx)"),
+    ("None", SSIM + f"{LIGHT} * {SHAPE}\nreturn"),
 ]
-MMD = [
-    ("leave the diagonals out", lambda aa, bb, ab: mmd(aa, bb, ab, torch.mean)),
-    ("pairs are left", lambda aa, bb, ab: mmd(aa, bb, ab, lambda k: (k.sum() - k.trace()) / k.numel())),
-    ("yet the sum", lambda aa, bb, ab: mmd(aa, bb, ab, lambda k: k.sum() / (len(k) * (len(k) - 1)))),
-    ("counts twice", lambda aa, bb, ab: mmd(aa, bb, ab, cross=1)),
-    ("sign", lambda aa, bb, ab: mmd(aa, bb, ab, cross=-2)),
-    ("means", lambda aa, bb, ab: aa.sum() - aa.trace() + bb.sum() - bb.trace() - 2 * ab.sum()),
-    ("should be", lambda aa, bb, ab: mmd(aa, bb, ab).abs().sqrt()),
+WRONG_MOMENTS = [
+    ("differ in size", "x = list(batches)\nm = torch.stack([b.mean(0) for b in x]).mean(0)\n"
+                       "return torch.cat([m[None], torch.cat(x).T.cov()])"),
+    ("in the covariance either", "x = list(batches)\ny = torch.cat(x)\n"
+     "m = torch.stack([b.mean(0) for b in x]).mean(0)\n"
+     "c = (y.T @ y - len(y) * torch.outer(m, m)) / (len(y) - 1)\n"
+     "return torch.cat([m[None], c])"),
+    ("this is the sum", stream(out="torch.cat([total[None], cov])")),
+    ("only the covariance", stream(out="torch.cat([(total / (count - 1))[None], cov])")),
+    ("wants n - 1, as", stream(cov="products / count - mean[:, None] * mean")),
+    (r"not n \+ 1", stream(cov="(products - count * mean[:, None] * mean) / (count + 1)")),
+    ("isn't divided", stream(cov="products - count * mean[:, None] * mean")),
+    ("products alone", stream(cov="products / count")),
+    ("products alone", stream(cov="products / (count - 1)")),
+    ("n times", stream(cov="(products - mean[:, None] * mean) / (count - 1)")),
+    ("before you divide", stream(cov="products / (count - 1) - mean[:, None] * mean")),
+    ("is added", stream(cov="(products + count * mean[:, None] * mean) / (count - 1)")),
+    ("of no use|were averaged|NaN", "x = list(batches)\nm = torch.cat(x).mean(0)\n"
+     "return torch.cat([m[None], torch.stack([b.T.cov() for b in x if len(b) > 1]).mean(0)])"),
+    ("own mean", "x = list(batches)\ny = torch.cat(x)\n"
+     "c = sum((b - b.mean(0)).T @ (b - b.mean(0)) for b in x)\n"
+                 "return torch.cat([y.mean(0)[None], c / (len(y) - 1)])"),
+    ("own mean", "x = list(batches)\ny = torch.cat(x)\n"
+     "c = sum((b - b.mean(0)).T @ (b - b.mean(0)) for b in x)\n"
+                 "return torch.cat([y.mean(0)[None], c / len(y)])"),
+    ("first batch's", "x = next(batches)\nreturn torch.cat([x.mean(0)[None], x.T.cov()])"),
+    ("last batch's", "for x in batches:\n    pass\nreturn torch.cat([x.mean(0)[None], x.T.cov()])"),
+    ("first batch is missing", "x = torch.cat(list(batches)[1:])\n"
+                               "return torch.cat([x.mean(0)[None], x.T.cov()])"),
+    ("last batch is missing", "x = torch.cat(list(batches)[:-1])\n"
+                              "return torch.cat([x.mean(0)[None], x.T.cov()])"),
+    ("correlations", ALL + "return torch.cat([x.mean(0)[None], x.T.corrcoef()])"),
+    ("variances alone", ALL + "return torch.cat([x.mean(0)[None], x.var(0).diag()])"),
+    ("comes first", stream(out="torch.cat([cov, mean[None]])")),
+    ("mean is missing", stream(out="cov")),
+    ("covariance is missing", stream(out="mean")),
+    ("tuple", stream(out="mean, cov")),
+    ("shape", stream(out="torch.cat([mean[None], cov], 1)", cov="torch.zeros(1, 1)")),
+    ("gone through twice", "n = sum(len(x) for x in batches)\n"
+     "mean = sum(x.sum(0) for x in batches) / n\n"
+                           "return mean"),
+    ("raised", "n = len(batches)\nreturn n"),
+    ("raised", stream(total="total + x.sum(1)", products="products + x @ x.T")),
+    ("in place", "x = list(batches)\ny = torch.cat(x)\nfor b in x:\n    b -= y.mean(0)\n"
+                 "c = sum(b.T @ b for b in x)\n"
+                 "return torch.cat([y.mean(0)[None], c / (len(y) - 1)])"),
+    ("differs|values are wrong", stream(total="total + x.abs().sum(0)")),
+    ("these are squares", stream(cov="(products - count * mean * mean) / (count - 1)")),
 ]
-COVERAGE = [
-    ("that point", lambda real, fake, k: coverage(real, fake, k, more=-1)),
-    ("precision", lambda real, fake, k: within(fake, real, radii(real, k)).any(1).float().mean()),
-    ("recall", lambda real, fake, k: within(real, fake, radii(fake, k)).any(1).float().mean()),
-    ("not all", lambda real, fake, k: within(fake, real, radii(real, k)).all(0).float().mean()),
-    ("should be", lambda real, fake, k: coverage(real, fake, k, more=3)),
-    ("should be", lambda real, fake, k: coverage(real, fake, 3)),                              # k forgotten
+WRONG_MMD = [
+    ("with itself", "return aa.mean() + bb.mean() - 2 * ab.mean()"),
+    ("pairs are left", SIZES + "return ((aa.sum() - aa.trace()) / n**2 + (bb.sum() - bb.trace()) "
+     "/ m**2"
+     " - 2 * ab.mean())"),
+    ("yet the sum", SIZES + "return aa.sum() / (n * (n - 1)) + bb.sum() / (m * (m - 1)) - 2 * "
+     "ab.mean()"),
+    ("stands twice", SIZES + "return (aa.triu(1).sum() / (n * (n - 1)) + bb.triu(1).sum() / (m * "
+     "(m - 1))"
+     " - 2 * ab.mean())"),
+    ("diagonal has n", SIZES + "return ((aa.sum() - aa.trace()) / (n**2 - 1)"
+     " + (bb.sum() - bb.trace()) / (m**2 - 1) - 2 * ab.mean())"),
+    ("own number", OFF.replace("m * (m - 1)", "n * (n - 1)") + "return a + b - 2 * ab.mean()"),
+    ("own number", OFF.replace("n * (n - 1)", "m * (m - 1)") + "return a + b - 2 * ab.mean()"),
+    ("diagonal of bb", OFF + "return a + bb.mean() - 2 * ab.mean()"),
+    ("diagonal of aa", OFF + "return aa.mean() + b - 2 * ab.mean()"),
+    ("counts twice", OFF + "return a + b - ab.mean()"),
+    ("cross term is subtracted", OFF + "return a + b + 2 * ab.mean()"),
+    ("mean of all n m", OFF + "return a + b - 2 * ab.sum() / (n * (m - 1))"),
+    ("no diagonal", OFF + "return a + b - 2 * (ab.sum() - ab.diag().sum()) / (n * m)"),
+    ("no diagonal", OFF + "return a + b - 2 * (ab.sum() - ab.diag().sum()) / (n * m - min(n, m))"),
+    ("unlike many", "return aa.sum() - aa.trace() + bb.sum() - bb.trace() - 2 * ab.sum()"),
+    ("diagonals are in", "return aa.sum() + bb.sum() - 2 * ab.sum()"),
+    ("plus side", OFF + "return 2 * ab.mean() - a - b"),
+    ("their sum", OFF + "return (a + b) / 2 - ab.mean()"),
+    ("bb is missing", OFF + "return a - 2 * ab.mean()"),
+    ("aa is missing", OFF + "return b - 2 * ab.mean()"),
+    ("cross term is missing", OFF + "return a + b"),
+    ("bb is subtracted", OFF + "return a - b - 2 * ab.mean()"),
+    ("root", OFF + "return (a + b - 2 * ab.mean()).abs().sqrt()"),
+    ("shape", OFF + "return a + b - 2 * ab"),
+    ("shape", OFF + "return a + b - 2 * ab.mean(1)"),
+    ("in place", "aa.fill_diagonal_(0)\nbb.fill_diagonal_(0)\n" + SIZES
+     + "return aa.sum() / (n * n - n) + bb.sum() / (m * m - m) - 2 * ab.mean()"),
+    ("should be", OFF + "return a + b - 2 * ab.median()"),
+    ("should be", OFF + "return a * b - 2 * ab.mean()"),
+    ("NaN", OFF + "return (a + b - 2 * ab.mean() - 100).sqrt()"),
+    ("should be|first inputs", "return ((aa.sum() - aa.trace()) / 20 + (bb.sum() - bb.trace()) / "
+     "42 - 2 * ab.mean())"),
+    ("raised", "return (aa + bb - 2 * ab).mean()"),
 ]
-NEAREST = [
-    ("no negative", lambda q, r: (q[:, None] - r[None]).float().flatten(2).norm(dim=2).amin(1)),
-    ("no negative", lambda q, r: (q[:, None] - r[None]).float().flatten(2).norm(dim=2).amin(1) / 127.5),
-    ("0 to 255", lambda q, r: nearest(q, r, torch.Tensor.float)),
-    ("2 wide", lambda q, r: nearest(q, r, lambda x: x.float() / 255)),
-    ("root", lambda q, r: nearest(q, r)**2),
-    ("not their mean", lambda q, r: nearest(q, r) / 4),
-    ("other axis", lambda q, r: nearest(r, q)),
-    ("distances are wanted", lambda q, r: torch.cdist(q.flatten(1).float(), r.flatten(1).float()).argmin(1)),
+WRONG_COVERAGE = [
+    ("too few", NEAR.format("k - 1") + "return near.any(1).float().mean()"),
+    ("too many", NEAR.format("k + 1") + "return near.any(1).float().mean()"),
+    ("precision", NEAR.format("k") + "return near.any(0).float().mean()"),
+    ("recall", "r = torch.cdist(fake, fake).sort(1).values[:, k]\n"
+               "return (torch.cdist(real, fake) <= r).any(1).float().mean()"),
+    ("neither all", NEAR.format("k") + "return near.all(1).float().mean()"),
+    ("needs no k", NEAR.format("k") + "return (near.sum(1) >= k).float().mean()"),
+    ("all pairs", NEAR.format("k") + "return near.float().mean()"),
+    ("however many", NEAR.format("k") + "return near.sum(1).float().mean()"),
+    ("number of balls", NEAR.format("k") + "return near.any(1).sum()"),
+    ("without a fake", NEAR.format("k") + "return (~near.any(1)).float().mean()"),
+    ("number of fakes", NEAR.format("k") + "return near.any(1).sum() / len(fake)"),
+    ("density", NEAR.format("k") + "return near.sum() / (k * len(fake))"),
+    ("mean radius", RADII.format("k") + "return (torch.cdist(real, fake) <= "
+     "r.mean()).any(1).float().mean()"),
+    ("median radius", RADII.format("k") + "return (torch.cdist(real, fake) <= "
+     "r.median()).any(1).float().mean()"),
+    ("k is an argument", NEAR.format("3") + "return near.any(1).float().mean()"),
+    ("k nearest", RADII.format("1:k + 1").replace("]\n", "].mean(1)\n")
+     + "return (torch.cdist(real, fake).amin(1) <= r).float().mean()"),
+    ("not its square", RADII.format("k") + "return (torch.cdist(real, fake).amin(1) <= "
+     "r**2).float().mean()"),
+    ("needs no k", RADII.format("k") + "return (torch.cdist(real, fake).sort(1).values[:, k - 1] "
+     "<= r)"
+                                      ".float().mean()"),
+    ("shape", NEAR.format("k") + "return near.any(1).float()"),
+    ("other axis|raised", RADII.format("k")
+     + "return (torch.cdist(real, fake) <= r).any(1).float().mean()"),
+    ("shape", NEAR.format("k") + "return near.any(1)"),
+    ("far, not near", RADII.format("k")
+     + "return (torch.cdist(real, fake) > r[:, None]).any(1).float().mean()"),
+    ("far, not near", "r = torch.cdist(real, real).sort(1, descending=True).values[:, k]\n"
+     "return (torch.cdist(real, fake) <= r[:, None]).any(1).float().mean()"),
+    ("package", "return metrics.coverage(real, fake, k)"),
+    ("package", "return metrics.precision_recall(real, fake, k)[1]"),
+    ("one number", NEAR.format("k") + "return [near.any(1).float().mean()]"),
+    ("times", NEAR.format("k") + "return 100 * near.any(1).float().mean()"),
+    ("raised", "r = radii(real, k)\nreturn r"),
 ]
-WRONG = [(name, *row) for name, rows in [("ssim_window", SSIM), ("moments", MOMENTS), ("mmd", MMD),
-                                         ("coverage", COVERAGE), ("nearest", NEAREST)] for row in rows]
+WRONG_NEAREST = [
+    ("no negative", "d = (query[:, None] - reference).float()\n"
+     "return d.flatten(2).norm(dim=2).amin(1)"),
+    ("no negative", "d = (query[:, None] - reference).float() / 127.5\n"
+                    "return d.flatten(2).norm(dim=2).amin(1)"),
+    ("no negative", "d = (query[:, None] - reference).float() / 127.5 - 1\n"
+                    "return d.flatten(2).norm(dim=2).amin(1)"),
+    ("before you square", "d = (query[:, None] - reference)**2\n"
+                          "return d.flatten(2).float().sum(2).sqrt().amin(1)"),
+    ("0 to 255", "q, r = query.float().flatten(1), reference.float().flatten(1)\n"
+                 "return torch.cdist(q, r).amin(1)"),
+    ("2 wide", "q, r = query.flatten(1) / 255, reference.flatten(1) / 255\n"
+     "return torch.cdist(q, r).amin(1)"),
+    ("root is missing", PIXELS + "return torch.cdist(q, r).amin(1)**2"),
+    ("root is missing", PIXELS + PAIRS + "return d.square().mean(2).amin(1)"),
+    ("not their mean", PIXELS + PAIRS + "return d.square().mean(2).sqrt().amin(1)"),
+    ("absolute values", PIXELS + "return torch.cdist(q, r, p=1).amin(1)"),
+    ("absolute values", PIXELS + PAIRS + "return d.abs().mean(2).amin(1)"),
+    ("largest difference", PIXELS + PAIRS + "return d.abs().amax(2).amin(1)"),
+    ("other axis", PIXELS + "return torch.cdist(q, r).amin(0)"),
+    ("not the farthest", PIXELS + "return torch.cdist(q, r).amax(1)"),
+    ("mean of all", PIXELS + "return torch.cdist(q, r).mean(1)"),
+    ("second nearest", PIXELS + "return torch.cdist(q, r).sort(1).values[:, 1]"),
+    ("least of all", PIXELS + "return torch.cdist(q, r).min()"),
+    ("their mean", PIXELS + "return torch.cdist(q, r).amin(1).mean()"),
+    ("all distances", PIXELS + "return torch.cdist(q, r)"),
+    ("neighbours' numbers", PIXELS + "return torch.cdist(q, r).argmin(1)"),
+    ("first reference", PIXELS + "return torch.cdist(q, r)[:, 0]"),
+    ("axis", PIXELS + "return torch.cdist(q, r).amin(1, keepdim=True)"),
+    ("raised", PIXELS + "return (q - r).norm(dim=1)"),
+    ("raised", "q, r = (x.float().reshape(-1, 784) for x in (query, reference))\n"
+               "return torch.cdist(q, r).amin(1)"),
+    ("is missing", PIXELS + "return torch.cdist(q, r).amin(1)[1:]"),
+    ("tuple|returned a", PIXELS + "return torch.cdist(q, r).min(1)"),
+    ("package", "return metrics.nearest_neighbours(query, reference)[0][:, 0]"),
+    ("type is", PIXELS + "return torch.cdist(q, r).amin(1).double()"),
+    ("a list", PIXELS + "return torch.cdist(q, r).amin(1).tolist()"),
+    ("brightness", PIXELS + "return (q.mean(1)[:, None] - r.mean(1)).abs().amin(1)"),
+    ("differs|wrong", PIXELS + "return 1 - (F.normalize(q) @ F.normalize(r).T).amax(1)"),
+]
+WRONG_ROWS = {"ssim_window": WRONG_SSIM, "moments": WRONG_MOMENTS, "mmd": WRONG_MMD,
+              "coverage": WRONG_COVERAGE, "nearest": WRONG_NEAREST}
+WRONG = [(name, *row) for name, rows in WRONG_ROWS.items() for row in rows]
 
 
-@pytest.mark.parametrize("name, said, answer", WRONG)
-def test_wrong_answers_are_told_the_cause(name, said, answer):
-    with pytest.raises(AssertionError, match=said):
-        getattr(exercises, f"check_{name}")(answer)
+@pytest.mark.parametrize("name, body", cases(RIGHT))
+def test_right_answers_pass(name, body):
+    passes(name, written(name, body, HELPERS))
+
+
+@pytest.mark.parametrize("name, said, body", cases(WRONG))
+def test_wrong_answers_are_told_what_is_wrong(name, said, body):
+    assert re.search(said, told(name, written(name, body, HELPERS)))
+
+
+def test_the_reference_of_mmd_is_the_packages_kernel_distance():
+    from minildm.course.exercises.lesson_14 import mmd
+
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(6, 3, generator=g), torch.randn(4, 3, generator=g)
+    kernels = [(p @ q.T / 3 + 1)**3 for p, q in ((a, a), (b, b), (a, b))]
+    assert mmd(*kernels).item() == pytest.approx(metrics.kernel_distance(a, b), rel=1e-4)
+
+
+def test_the_reference_of_nearest_is_the_packages():
+    from minildm.course.exercises.lesson_14 import nearest
+
+    g = torch.Generator().manual_seed(0)
+    query, reference = torch.randint(256, (2, 5, 1, 4, 3), generator=g).byte()
+    distances = metrics.nearest_neighbours(query, reference)[0][:, 0]
+    torch.testing.assert_close(nearest(query, reference), distances)

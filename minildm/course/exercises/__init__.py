@@ -50,7 +50,25 @@ from minildm.course.exercises.lesson_07 import *  # noqa: F403
 from minildm.course.exercises.lesson_08 import *  # noqa: F403
 from minildm.course.exercises.lesson_09 import *  # noqa: F403
 from minildm.course.exercises.lesson_10 import *  # noqa: F403
-from minildm.course.exercises.lesson_14 import *  # noqa: F403
-from minildm.course.exercises.lesson_15 import *  # noqa: F403
-from minildm.course.exercises.lesson_16 import *  # noqa: F403
-from minildm.course.exercises.lesson_A1 import *  # noqa: F403
+from minildm.course.exercises.lesson_14 import (
+    check_coverage,
+    check_mmd,
+    check_moments,
+    check_nearest,
+    check_ssim_window,
+)
+from minildm.course.exercises.lesson_15 import (
+    check_minutes_to,
+    check_noise_left,
+    check_patch_cost,
+    check_to_velocity,
+    check_tokens_of,
+)
+from minildm.course.exercises.lesson_16 import (
+    check_alpha_bar_table,
+    check_cross_attention_parameters,
+    check_leading_entries,
+    check_place_of,
+    check_to_pixels,
+)
+from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range

@@ -2,96 +2,136 @@
 
 import torch
 
-from minildm.course.exercises.legacy import compare, fail, passed, randn
-from minildm.evaluation.metrics import coverage, kernel_distance, nearest_neighbours
+from minildm.course.exercises.compare import fail
+from minildm.course.exercises.fakes import randn, uniform
+from minildm.course.exercises.harness import check
+from minildm.course.exercises.likely_14 import (
+    all_distances,
+    similarity,
+    table,
+    window_moments,
+    wrong_discrepancies,
+    wrong_distances,
+    wrong_fractions,
+    wrong_moments,
+    wrong_shares,
+    wrong_tables,
+)
+from minildm.evaluation import metrics
 
 
-def as_tensor(got):
-    return got if got is None else torch.as_tensor(got)
+def ssim_window(x, y, w):
+    return similarity(*window_moments(x, y, w))
 
 
-def check_ssim_window(f):
-    x, y = (randn(11, 11, seed=s).sigmoid() * 2 for s in (0, 1))
-    y, w = 0.5 * (x + y), torch.exp(-randn(11, 11, seed=2).square())
-    w, even = w / w.sum(), torch.full_like(w, 1 / 121)
-
-    def way(w=w, c1=4e-4, c2=3.6e-3, light=1, rest=1, centred=1):
-        mx, my = (w * x).sum(), (w * y).sum()
-        vx, vy, cov = ((w * p * q).sum() - centred * m for p, q, m in ((x, x, mx**2), (y, y, my**2),
-                                                                       (x, y, mx * my)))
-        return ((2 * mx * my + c1) / (mx**2 + my**2 + c1))**light * ((2 * cov + c2) / (vx + vy + c2))**rest
-
-    passed(compare("ssim_window", as_tensor(f(x, y, w)), way(), {
-        "the weights w aren't used everywhere: means, variances and the covariance are weighted": way(even),
-        "a variance is the mean of squares minus the square of the mean": way(centred=0),
-        "this is the first fraction only, of the means": way(rest=0),
-        "this is the second fraction only, of the variances": way(light=0),
-        "the range is 2: c1 = (0.01 * 2)^2, c2 = (0.03 * 2)^2": way(c1=1e-4, c2=9e-4),
-        "c1 goes with the means, c2 with the variances": way(c1=3.6e-3, c2=4e-4),
-        "the constants are missing: two black windows would be 0 / 0": way(c1=0, c2=0)}, tol=1e-5))
+@check(reference=ssim_window, forbidden=[metrics.ssim])
+def check_ssim_window(answer):
+    # the constants tell only where pictures are dark and flat
+    cases = [("bright windows", 2.0, 1.0, (11, 11)),
+             ("dark windows, of other sizes", 0.06, 0.7, (9, 5)),
+             ("flat windows with opposite patterns", 0.15, -0.6, (11, 11))]
+    for where, size, share, shape in cases:
+        x = size * uniform(*shape)
+        own = size * uniform(*shape, seed=1)
+        y = 0.4 * size + 0.5 * share * (x - size / 2) + 0.3 * own
+        w = torch.exp(-randn(*shape, seed=2).square())
+        w = w / w.sum()
+        likely = wrong_moments(x, y, w) | wrong_fractions(*window_moments(x, y, w))
+        answer.case((x, y, w), ssim_window(x, y, w), likely, where=where)
 
 
-def check_moments(f):
-    batches = [randn(n, 3, seed=n) * (1 + n / 10) + n for n in (4, 9, 2)]
-    x = torch.cat(batches)
-    means, right, n = torch.stack([b.mean(0) for b in batches]), x.mean(0), len(x)
+class Stream:
+    """An iterator over batches, which can be gone through once."""
 
-    def way(mean=right, cov=None):
-        return torch.cat([mean[None], x.T.cov() if cov is None else cov])
+    def __init__(self, batches):
+        self.batches, self.done = iter(batches), False
 
-    passed(compare("moments", f(iter(batches)), way(), {
-        "batches differ in size: the mean of their means isn't the mean": way(means.mean(0)),
-        "a mean is wanted, this is the sum": way(x.sum(0)),
-        "divide by n - 1, as cov does: one number went into the mean": way(cov=x.T.cov(correction=0)),
-        "the mean isn't subtracted: products alone are no covariance": way(cov=x.T @ x / n),
-        "the covariances of the batches were averaged: that forgets how far apart the batches lie":
-            way(cov=torch.stack([b.T.cov() for b in batches]).mean(0))}))
+    def __iter__(self):
+        if self.done:
+            fail("the batches are gone through twice: an iterator gives each once")
+        return self
 
-
-def check_mmd(f):
-    a, b = randn(5, 3), randn(7, 3, seed=1) + 0.5
-    aa, bb, ab = ((p @ q.T / 3 + 1)**3 for p, q in ((a, a), (b, b), (a, b)))
-    (off_a, all_a), (off_b, all_b) = ((k.sum() - k.trace(), k.sum()) for k in (aa, bb))
-    own, cross = off_a / 20 + off_b / 42, ab.mean()
-    passed(compare("mmd", as_tensor(f(aa, bb, ab)), torch.tensor(kernel_distance(a, b)), {
-        "a picture was compared with itself: leave the diagonals out": all_a / 25 + all_b / 49 - 2 * cross,
-        "the diagonals are out of the sum: n (n - 1) pairs are left": off_a / 25 + off_b / 49 - 2 * cross,
-        "there are n (n - 1) pairs off the diagonal, yet the sum has it": all_a / 20 + all_b / 42 - 2 * cross,
-        "the cross term counts twice": own - cross, "the sign of the cross term": own + 2 * cross,
-        "sums of unlike many pairs can't be compared: means": off_a + off_b - 2 * ab.sum()}))
+    def __next__(self):
+        try:
+            return next(self.batches)
+        except StopIteration:
+            self.done = True
+            raise
 
 
-def check_coverage(f):
-    real, fake, name = randn(40, 2), randn(30, 2, seed=1) * 0.6 + 0.8, "coverage"
-
-    def share(points, centres, radii, axis):
-        return (torch.cdist(points, centres) <= radii[:, None]).any(axis).float().mean()
-
-    for k in 3, 5:
-        r, less = torch.cdist(real, real).sort(1).values.T[[k, k - 1]]
-        mine = torch.cdist(fake, fake).sort(1).values[:, k]
-        near = torch.cdist(real, fake) <= r[:, None]
-        compare(name, as_tensor(f(real, fake, k)), torch.tensor(coverage(real, fake, k)), {
-            "one neighbour too few: the nearest to a point is that point": share(real, fake, less, 1),
-            "this is precision, the share of fake": near.any(0).float().mean(),
-            "this is recall: the balls are about the real ones here":
-                (torch.cdist(fake, real) <= mine[:, None]).any(0).float().mean(),
-            "one fake in the ball is enough: any, not all": near.all(1).float().mean()})
-    passed(name)
+def moments(batches):
+    count, total, products = 0, 0, 0
+    for x in batches:
+        count = count + len(x)
+        total = total + x.sum(0)
+        products = products + x.T @ x
+    mean = total / count
+    cov = (products - count * torch.outer(mean, mean)) / (count - 1)
+    return torch.cat([mean[None], cov])
 
 
-def check_nearest(f):
-    query, reference = ((randn(n, 1, 4, 4, seed=n).sigmoid() * 255).byte() for n in (6, 9))
-    want, which = (x[:, 0] for x in nearest_neighbours(query, reference))
-    other = nearest_neighbours(reference, query)[0][:, 0]
-    wrapped = (query[:, None] - reference[None]).float().square().flatten(2).sum(2).sqrt()
-    got = f(query.clone(), reference.clone())
-    if isinstance(got, torch.Tensor) and torch.equal(got.long(), which) and not got.is_floating_point():
-        fail("nearest", "these are the neighbours' numbers: their distances are wanted")
-    passed(compare("nearest", got, want, {
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats first": wrapped.amin(1),
-        "uint8 has no negative numbers: 3 - 5 is 254. to_float first": wrapped.amin(1) / 127.5,
-        "in units of 0 to 255: pictures are in [-1, 1] here, so divide by 127.5": want * 127.5,
-        "the range is 2 wide, not 1: divide by 127.5": want / 2, "the root is missing": want.square(),
-        "the sum over pixels, not their mean": want / 4,
-        "the nearest query of each reference: the other axis": other}))
+@check(reference=moments)
+def check_moments(answer):
+
+    def as_a_stream(batches):
+        result = answer(Stream(batches))
+        # whoever sums in float64, against rounding, may return that
+        is_double = isinstance(result, torch.Tensor) and result.dtype == torch.float64
+        return result.float() if is_double else result
+
+    streamed = answer.wrap(as_a_stream, names=["batches"])
+    for sizes, width in ((4, 9, 2), 3), ((7, 1, 3, 6), 5), ((8,), 4):
+        batches = [randn(n, width, seed=n) * (1 + n / 10) + n / 3 for n in sizes]
+        batches = [x + torch.linspace(-1, 1, width) for x in batches]
+        want = table(torch.cat(batches))
+        where = f"batches of {', '.join(map(str, sizes))} rows, {width} columns"
+        streamed.case((batches,), want, wrong_tables(batches), where=where)
+
+
+def mmd(aa, bb, ab):
+    n, m = len(aa), len(bb)
+    within_a = (aa.sum() - aa.trace()) / (n * (n - 1))
+    within_b = (bb.sum() - bb.trace()) / (m * (m - 1))
+    return within_a + within_b - 2 * ab.mean()
+
+
+@check(reference=mmd, forbidden=[metrics.kernel_distance])
+def check_mmd(answer):
+    for n, m, width in (5, 7, 3), (9, 4, 2), (2, 3, 6):
+        a, b = randn(n, width), randn(m, width, seed=1) + 0.7
+        kernels = [(p @ q.T / width + 1)**3 for p, q in ((a, a), (b, b), (a, b))]
+        likely = wrong_discrepancies(*kernels)
+        answer.case(kernels, mmd(*kernels), likely, where=f"{n} and {m} pictures")
+
+
+@check(reference=metrics.coverage, forbidden=[metrics.precision_recall])
+def check_coverage(answer):
+    # sizes, k, and fakes so placed that likely mistakes lead to other shares
+    cases = [((41, 29, 2), 5, 0.8, 1.2, 2), ((37, 37, 2), 4, 0.8, 1.2, 1),
+             ((17, 11, 2), 1, 0.5, 0.3, 3), ((23, 31, 3), 2, 0.6, 0.5, 5)]
+    for (n, m, width), k, size, shift, seed in cases:
+        real = randn(n, width)
+        fake = size * randn(m, width, seed=seed) + shift
+        want = torch.tensor(metrics.coverage(real, fake, k))
+        likely = wrong_shares(real, fake, k)
+        answer.case((real, fake, k), want, likely, where=f"{n} real, {m} fake, k = {k}")
+
+
+def nearest(query, reference):
+    q = (query.double() / 127.5 - 1).flatten(1)
+    r = (reference.double() / 127.5 - 1).flatten(1)
+    return (q[:, None] - r).norm(dim=2).amin(1).float()
+
+
+@check(reference=nearest, forbidden=[metrics.nearest_neighbours, metrics.memorisation])
+def check_nearest(answer):
+    for n, m, height, width in (6, 9, 4, 5), (5, 3, 7, 2), (1, 8, 3, 6):
+        # pictures that are alike: their differences are below 0 and above
+        query = (90 + 130 * uniform(n, 1, height, width)).byte()
+        reference = (60 + 160 * uniform(m, 1, height, width, seed=1)).byte()
+        want = nearest(query, reference)
+        likely = wrong_distances(query, reference)
+        numbers = all_distances(query, reference).argmin(1)
+        likely["these are the neighbours' numbers: their distances are wanted"] = numbers
+        where = f"{n} and {m} pictures of {height} x {width}"
+        answer.case((query, reference), want, likely, where=where)

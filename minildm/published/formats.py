@@ -52,7 +52,7 @@ class Config(dict):
     def integers(self, key: str, most: int, length: int = LEVELS) -> tuple[int, ...]:
         """A list of whole numbers from 1 to most."""
         values = self[key]
-        good = isinstance(values, list) and 1 <= len(values) <= length
+        good = isinstance(values, list | tuple) and 1 <= len(values) <= length
         if not good or not all(type(value) is int and 1 <= value <= most for value in values):
             self.refuse(key, values, f"up to {length} whole numbers from 1 to {most:,}")
         return tuple(values)
@@ -131,7 +131,7 @@ def unet_config(config: Config) -> UNetConfig:
     """By `attention_head_dim` diffusers means the number of heads; older files hold it alone."""
     channels = config.integers("block_out_channels", WIDEST)
     kinds = config["down_block_types"]
-    if not isinstance(kinds, list) or len(kinds) != len(channels):
+    if not isinstance(kinds, list | tuple) or len(kinds) != len(channels):
         config.refuse("down_block_types", kinds, f"a list of {len(channels)} names")
     attention = tuple(name == "CrossAttnDownBlock2D" for name in kinds)
     down = ["CrossAttnDownBlock2D" if here else "DownBlock2D" for here in attention]

@@ -69,10 +69,11 @@ def batches():
     yield "latents with values to 12", 12 * pictures, False, "how far out is too far?"
     yield "latents from -12", pictures - 11 * (noise < -2), False, "below -1 is out of range, too"
     yield "latents up to 12", pictures + 11 * (noise > 2), False, "above 1 is out of range, too"
-    # the darkest stay: only the mean is another
+    # the darkest and brightest stay: only the mean is another
     bright = torch.where(pictures > -1, (0.4 + pictures).clamp(max=1), pictures)
     yield "bright pictures in [-1, 1]", bright, True, "the mean need not be below 0"
-    yield "dark pictures in [-1, 1]", (pictures - 0.6).clamp(min=-1), True, "no mean is asked for"
+    dark = torch.where(pictures < 1, (pictures - 0.6).clamp(min=-1), pictures)
+    yield "dark pictures in [-1, 1]", dark, True, "no mean is asked for"
     yield "pale pictures", 0.6 * pictures, True, "none need be black or white"
     one_white = pictures.clone()
     one_white[1] = 1

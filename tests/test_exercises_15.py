@@ -128,7 +128,7 @@ WRONG_COST = [
     ("None", COST.replace("return ", "") + "2 * tokens * values * dim\nreturn"),
     ("should be", COST + "2 * (tokens + values) * dim"),
     ("should be|tuple", COST + "(tokens * values * dim, tokens * values * dim)"),
-    ("should be", COST + "float('nan')"),
+    ("NaN", COST + "float('nan')"),
 ]
 WRONG_VELOCITY = [
     ("next to nothing", "return (x - x0) / t[:, None, None, None]"),
@@ -191,7 +191,7 @@ WRONG_NOISE = [
     ("should be", "return max(0, values - 128) / values"),
     ("should be", "return max(0, 192 - width) / 192"),
     ("None", "max(0, values - width) / values\nreturn"),
-    ("should be", "return float('nan')"),
+    ("NaN", "return float('nan')"),
     ("should be|at least", "return 64 / values"),
     ("should be", "return round(max(0, values - width) / values, 2)"),
 ]

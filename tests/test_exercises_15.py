@@ -106,6 +106,7 @@ WRONG_TOKENS = [
 ]
 COST = "tokens, values = (side // patch)**2, channels * patch**2\nreturn "
 WRONG_COST = [
+    ("a whole patch", COST + "tokens * (values * dim + dim * channels)"),
     ("two layers", COST + "tokens * values * dim"),
     ("operations", COST + "4 * tokens * values * dim"),
     ("each token", COST + "2 * values * dim"),

@@ -69,6 +69,8 @@ def check_patch_cost(answer):
             "a bias is added, not multiplied, in the first layer, too": 2 * tokens * (one + dim),
             "the second layer goes back to a patch's numbers: it isn't dim x dim":
                 tokens * (one + dim**2),
+            "the second layer writes a whole patch, not a pixel":
+                tokens * (one + dim * channels),
             "the layers' width is dim: it is missing": 2 * tokens * values,
             "dim stands for one side of the matrix, a patch's numbers for the other":
                 2 * tokens * dim**2,

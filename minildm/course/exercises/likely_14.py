@@ -16,6 +16,12 @@ def similarity(mx, my, vx, vy, cov, c1=0.02**2, c2=0.06**2):
     return light * (2 * cov + c2) / (vx + vy + c2)
 
 
+def about(x, y, w, mx, my):
+    """Return both windows' mean squares and their product about other means than their own."""
+    dx, dy = x - mx, y - my
+    return [(w * product).sum() for product in (dx * dx, dy * dy, dx * dy)]
+
+
 def wrong_moments(x, y, w):
     mx, my, vx, vy, cov = window_moments(x, y, w)
     even = torch.full_like(w, 1 / w.numel())
@@ -32,6 +38,8 @@ def wrong_moments(x, y, w):
             similarity(*flat[:2], x.var(), y.var(), flat[4] * w.numel() / less),
         "the means are weighted by w too, not only variances":
             similarity(*flat[:2], vx, vy, cov),
+        "the means are weighted by w too, and what lies about them":
+            similarity(*flat[:2], *about(x, y, w, *flat[:2])),
         "variances and the covariance are weighted by w too, not only means":
             similarity(mx, my, *flat[2:]),
         "variances are means of squares, weighted: these are sums without w":
@@ -89,6 +97,8 @@ def wrong_tables(batches):
         "that is the last batch's: all batches count": table(whole[-1]),
         "that is the first batch's: all batches count": table(whole[0]),
         "the mean comes first, the covariance below it": table(x).roll(-1, 0),
+        "a covariance is of pairs: below the mean are the variances alone":
+            torch.stack([x.mean(0), x.var(0)]),
         "the mean is missing": x.T.cov(),
         "the covariance is missing": x.mean(0),
     }
@@ -134,6 +144,7 @@ def wrong_covariances(x):
         "correlations: the covariance has the spread in it":
             cov / torch.outer(deviations, deviations),
         "a covariance is of pairs: this has the variances alone": cov.diag().diag(),
+        "a covariance is of pairs: this has the standard deviations alone": deviations.diag(),
     }
     return {cause: table(x, cov=wrong) for cause, wrong in likely.items()}
 
@@ -174,6 +185,8 @@ def wrong_discrepancies(aa, bb, ab):
         "aa is missing": mean_b,
         "bb is subtracted: likeness within either set counts alike": mean_a - mean_b,
     }
+    likely["a picture is not always 1 like itself: the diagonal has other numbers"] = (
+        (all_a - n) / pairs_a + (all_b - m) / pairs_b)
     likely = {cause: own - 2 * ab.mean() for cause, own in likely.items()}
     likely["sums of unlike many pairs can't be compared: means are wanted"] = (
         off_a + off_b - 2 * ab.sum())
@@ -191,6 +204,10 @@ def wrong_cross_terms(own, ab):
         "the cross term counts twice": own - cross,
         "the cross term is subtracted: likeness of both sets makes them nearer": own + 2 * cross,
         "the cross term is a mean of all n m pairs": own - 2 * ab.sum() / (n * (m - 1)),
+        "the cross term is a mean of n m pairs, not n n": own - 2 * ab.sum() / n**2,
+        "the cross term is a mean of n m pairs, not m m": own - 2 * ab.sum() / m**2,
+        "both halves of the cross term count: it is not symmetric":
+            own - 2 * ab.triu(1).mean(),
         f"{whole}: all its pairs are of two pictures": own - 2 * unpaired / (n * m),
         f"{whole}: each of its pairs is of two pictures":
             own - 2 * unpaired / (n * m - min(n, m)),
@@ -226,7 +243,9 @@ def wrong_shares(real, fake, k):
         "a number of balls over the number of fakes: the share is of real points":
             held.sum() / len(fake),
         "that is density, which counts fakes": near.sum() / (k * len(fake)),
-        "far, not near: a ball holds what is nearer than its radius": share((~near).any(1)),
+        "every ball has fakes outside: what is nearer than its radius counts": share((~near).any(1)),
+        "k is a number of neighbours: the share isn't multiplied by it": k * held.mean(),
+        "k is a number of neighbours: the share isn't divided by it": held.mean() / k,
     }
     # with two sizes this answer ends in an error, which says so
     if len(fake) == len(real):
@@ -243,7 +262,7 @@ def wrong_radii(real, fake, k):
     sizes = {
         "one neighbour too few: the nearest to a point is that point": apart[:, k - 1],
         "one neighbour too many: the k-th after the point itself": apart[:, k + 1],
-        "far, not near: a radius is the k-th smallest distance, and what is nearer is in":
+        "every ball holds a fake then: a radius is the k-th smallest distance of real points":
             apart.flip(1)[:, k],
         f"{own_ball}: here all have the mean radius": radius.mean(),
         f"{own_ball}: here all have the median radius": radius.median(),
@@ -254,46 +273,3 @@ def wrong_radii(real, fake, k):
     }
     nearest = torch.cdist(real, fake).amin(1)
     return {cause: (nearest <= size).float().mean() for cause, size in sizes.items()}
-
-
-def all_distances(query, reference):
-    """Return the distance of each query to each reference, (N, M)."""
-    q, r = query.float().flatten(1), reference.float().flatten(1)
-    return (q[:, None] - r).norm(dim=2) / 127.5
-
-
-def wrong_distances(query, reference):
-    away = all_distances(query, reference)
-    want = away.amin(1)
-    wrapped = (query[:, None] - reference[None]).float().flatten(2)
-    steps = (query[:, None].float() - reference[None]).flatten(2) / 127.5
-    bytes_squared = (query[:, None] - reference[None]).square().flatten(2).float()
-    pixels = query[0].numel()
-    second = away.sort(1).values[:, min(1, len(reference) - 1)]
-    return {
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats first": wrapped.norm(dim=2).amin(1),
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats come before the difference":
-            wrapped.norm(dim=2).amin(1) / 127.5,
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats before you subtract":
-            (wrapped / 127.5 - 1).norm(dim=2).amin(1),
-        "squares of uint8 begin at 0 again beyond 255. Floats before you square":
-            bytes_squared.sum(2).sqrt().amin(1),
-        "in units of 0 to 255: pictures are in [-1, 1] here": want * 127.5,
-        "the range is 2 wide, not 1": want / 2,
-        "the root is missing": want.square(),
-        "the root is missing, and it is the mean": want.square() / pixels,
-        "the sum over pixels, not their mean": want / pixels**0.5,
-        "the sum of squares, not of absolute values": steps.abs().sum(2).amin(1),
-        "squares, not absolute values, and no mean": steps.abs().mean(2).amin(1),
-        "all pixels count: this is the largest difference": steps.abs().amax(2).amin(1),
-        "the nearest query of each reference: the other axis": away.amin(0),
-        "the nearest, not the farthest": away.amax(1),
-        "the nearest, not the mean of all": away.mean(1),
-        "the nearest, not the median of all": away.median(1).values,
-        "that is the second nearest: no query is among the references": second,
-        "one distance for each query: this is the least of all": away.amin(),
-        "one distance for each query: this is their mean": want.mean(),
-        "all distances: only the least of each row is wanted": away,
-        "that is the distance to the first reference, not to the nearest": away[:, 0],
-        "that is the difference of the brightness": steps.mean(2).abs().amin(1),
-    }

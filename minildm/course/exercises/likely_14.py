@@ -243,7 +243,8 @@ def wrong_shares(real, fake, k):
         "a number of balls over the number of fakes: the share is of real points":
             held.sum() / len(fake),
         "that is density, which counts fakes": near.sum() / (k * len(fake)),
-        "every ball has fakes outside: what is nearer than its radius counts": share((~near).any(1)),
+        "every ball has fakes outside: what is nearer than its radius counts":
+            share((~near).any(1)),
         "k is a number of neighbours: the share isn't multiplied by it": k * held.mean(),
         "k is a number of neighbours: the share isn't divided by it": held.mean() / k,
     }

@@ -29,7 +29,8 @@ RIGHT = [
             out[r * h:(r + 1) * h, c * w:(c + 1) * w] = images[i, 0]
         return out
      """),
-    ("montage", "images.view(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)"),
+    ("montage", "images.view(-1, cols, *images.shape[2:]).permute(0, 2, 1, "
+                "3).flatten(2).flatten(0, 1)"),
     ("psnr", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).mean()"),
     ("psnr", """
         values = []
@@ -60,32 +61,40 @@ WRONG = [
     ("to_uint8", "numpy array", "((x + 1) * 127.5).round().clamp(0, 255).byte().numpy()"),
     ("to_uint8", "wrong", "((x - x.min()) / (x.max() - x.min()) * 255).round().byte()"),
     ("to_uint8", "the shape", "((x[:1] + 1) * 127.5).round().clamp(0, 255).byte()"),
-    ("to_uint8", "axis of length 1", "((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)"),
+    ("to_uint8", "axis of length 1",
+     "((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)"),
     ("to_uint8", "return", "y = ((x + 1) * 127.5).round().clamp(0, 255).byte()\nreturn None"),
     ("montage", "permute", "images.reshape(-1, cols * images.shape[3])"),
-    ("montage", "the first row", "torch.cat([torch.cat(list(images[i::len(images) // cols, 0]), dim=1) "
+    ("montage", "the first row",
+     "torch.cat([torch.cat(list(images[i::len(images) // cols, 0]), dim=1) "
                                  "for i in range(len(images) // cols)])"),
-    ("montage", "on their side", "images.reshape(-1, cols, *images.shape[2:]).permute(0, 3, 1, 2).reshape("
+    ("montage", "on their side",
+     "images.reshape(-1, cols, *images.shape[2:]).permute(0, 3, 1, 2).reshape("
                                  "-1, cols * images.shape[2])"),
-    ("montage", "number in a row", "torch.cat([torch.cat(list(images[i:i + len(images) // cols, 0]), dim=1) "
+    ("montage", "number in a row",
+     "torch.cat([torch.cat(list(images[i:i + len(images) // cols, 0]), dim=1) "
                                    "for i in range(0, len(images), len(images) // cols)])"),
     ("montage", "the shape", "torch.cat(list(images[:, 0]), dim=1)"),
     ("montage", "the shape", "torch.cat(list(images[:, 0]), dim=0)"),
-    ("montage", "upside down", "images.reshape(-1, cols, *images.shape[2:]).flip(0).transpose(1, 2).reshape("
+    ("montage", "upside down",
+     "images.reshape(-1, cols, *images.shape[2:]).flip(0).transpose(1, 2).reshape("
                                "-1, cols * images.shape[3])"),
     ("montage", "raised", "images.reshape(2, 3, 4, 5).permute(0, 2, 1, 3).reshape(8, 15)"),
     ("montage", "raised", "images.reshape(-1, 3, 4, 5).permute(0, 2, 1, 3).reshape(-1, 15)"),
     ("montage", "axis", "images.reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3).reshape("
                         "1, 1, -1, cols * images.shape[3])"),
-    ("montage", "differs", "images.flip(0).reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3).reshape("
+    ("montage", "differs",
+     "images.flip(0).reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3).reshape("
                          "-1, cols * images.shape[3])"),
-    ("montage", "raised|shape|wrong", "images.reshape(cols, -1, *images.shape[2:]).permute(0, 2, 1, 3)"
+    ("montage", "raised|shape|wrong",
+     "images.reshape(cols, -1, *images.shape[2:]).permute(0, 2, 1, 3)"
                                       ".reshape(len(images) // cols * images.shape[2], -1)"),
     ("montage", "unchanged", "images"),
     ("montage", "numbers are right and in the right order",
      "images.reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3)"),
     ("psnr", "peak is 2", "(10 * torch.log10(1 / (a - b).square().mean((1, 2, 3)))).mean()"),
-    ("psnr", "peak isn't squared", "(10 * torch.log10(2 / (a - b).square().mean((1, 2, 3)))).mean()"),
+    ("psnr", "peak isn't squared",
+     "(10 * torch.log10(2 / (a - b).square().mean((1, 2, 3)))).mean()"),
     ("psnr", "not 255", "(10 * torch.log10(255**2 / (a - b).square().mean((1, 2, 3)))).mean()"),
     ("psnr", "sign", "(10 * torch.log10((a - b).square().mean((1, 2, 3)) / 4)).mean()"),
     ("psnr", "base 10", "(10 * torch.log(4 / (a - b).square().mean((1, 2, 3)))).mean()"),
@@ -94,15 +103,19 @@ WRONG = [
     ("psnr", "not a sum", "(10 * torch.log10(4 / (a - b).square().sum((1, 2, 3)))).mean()"),
     ("psnr", "not absolute", "(10 * torch.log10(4 / (a - b).abs().mean((1, 2, 3)))).mean()"),
     ("psnr", "0.1 times", "torch.log10(4 / (a - b).square().mean((1, 2, 3))).mean()"),
-    ("psnr", "sum over the pictures", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).sum()"),
-    ("psnr", "mean over everything is missing", "10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))"),
+    ("psnr", "sum over the pictures",
+     "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).sum()"),
+    ("psnr", "mean over everything is missing",
+     "10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))"),
     ("psnr", "should be", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).max()"),
     ("psnr", "should be", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).median()"),
-    ("psnr", "should be", "(10 * torch.log10((a.max() - a.min())**2 / (a - b).square().mean((1, 2, 3)))).mean()"),
+    ("psnr", "should be",
+     "(10 * torch.log10((a.max() - a.min())**2 / (a - b).square().mean((1, 2, 3)))).mean()"),
     ("psnr", "should be", "(10 * torch.log10(4 / (a - b).square().mean((2, 3)))).mean()"),
     ("psnr", "infinite|should be", "(10 * torch.log10(4 / (a - b).square())).mean()"),
     ("psnr", "NaN", "(10 * torch.log10(4 / (a - b).mean((1, 2, 3)))).mean()"),
-    ("psnr", "in place", "a -= b\nreturn (10 * torch.log10(4 / a.square().mean((1, 2, 3)))).mean()"),
+    ("psnr", "in place",
+     "a -= b\nreturn (10 * torch.log10(4 / a.square().mean((1, 2, 3)))).mean()"),
     ("psnr", "return", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).mean()\nreturn"),
 ]
 

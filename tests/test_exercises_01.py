@@ -94,7 +94,8 @@ WRONG = [
     ("kl", "differs|wrong", "0.5 * (mean**2 + logvar.clamp(-1, 1).exp() - 1 - logvar)"),
     ("kl", "float64", "0.5 * (mean**2 + logvar.double().exp() - 1 - logvar)"),
     ("kl", "axis", "(0.5 * (mean**2 + logvar.exp() - 1 - logvar))[None]"),
-    ("kl", "axes|raised|wrong|shape", "(0.5 * (mean**2 + logvar.exp() - 1 - logvar)).transpose(0, 1)"),
+    ("kl", "axes|raised|wrong|shape",
+     "(0.5 * (mean**2 + logvar.exp() - 1 - logvar)).transpose(0, 1)"),
     ("vae_loss", "Means", "((images - copies).abs() + (images - copies)**2).sum() "
                           "+ kl_weight * Gaussian(mean, logvar).kl().sum()"),
     ("vae_loss", "latents", "F.l1_loss(copies, images) + F.mse_loss(copies, images) "
@@ -105,11 +106,14 @@ WRONG = [
                                    "+ Gaussian(mean, logvar).kl().mean()"),
     ("vae_loss", "not subtracted", "F.l1_loss(copies, images) + F.mse_loss(copies, images) "
                                    "- kl_weight * Gaussian(mean, logvar).kl().mean()"),
-    ("vae_loss", "L1 is missing", "F.mse_loss(copies, images) + kl_weight * Gaussian(mean, logvar).kl().mean()"),
-    ("vae_loss", "L2 is missing", "F.l1_loss(copies, images) + kl_weight * Gaussian(mean, logvar).kl().mean()"),
+    ("vae_loss", "L1 is missing",
+     "F.mse_loss(copies, images) + kl_weight * Gaussian(mean, logvar).kl().mean()"),
+    ("vae_loss", "L2 is missing",
+     "F.l1_loss(copies, images) + kl_weight * Gaussian(mean, logvar).kl().mean()"),
     ("vae_loss", "KL is missing", "F.l1_loss(copies, images) + F.mse_loss(copies, images)"),
     ("vae_loss", "errors are missing", "kl_weight * Gaussian(mean, logvar).kl().mean()"),
-    ("vae_loss", "for the KL alone", "kl_weight * (F.l1_loss(copies, images) + F.mse_loss(copies, images) "
+    ("vae_loss", "for the KL alone",
+     "kl_weight * (F.l1_loss(copies, images) + F.mse_loss(copies, images) "
                                      "+ Gaussian(mean, logvar).kl().mean())"),
     ("vae_loss", "mean and logvar", "F.l1_loss(copies, images) + F.mse_loss(copies, images) "
                                     "+ kl_weight * Gaussian(logvar, mean).kl().mean()"),
@@ -119,19 +123,22 @@ WRONG = [
                                  "+ kl_weight * Gaussian(mean, logvar).kl().mean()"),
     ("vae_loss", "absolute", "(copies - images).mean() + F.mse_loss(copies, images) "
                              "+ kl_weight * Gaussian(mean, logvar).kl().mean()"),
-    ("vae_loss", "reaches copies", "F.l1_loss(copies.detach(), images) + F.mse_loss(copies.detach(), images) "
+    ("vae_loss", "reaches copies",
+     "F.l1_loss(copies.detach(), images) + F.mse_loss(copies.detach(), images) "
                                    "+ kl_weight * Gaussian(mean, logvar).kl().mean()"),
     ("vae_loss", "reaches mean", "F.l1_loss(copies, images) + F.mse_loss(copies, images) "
                                  "+ kl_weight * Gaussian(mean.detach(), logvar).kl().mean()"),
     ("vae_loss", "no gradient", "(F.l1_loss(copies, images) + F.mse_loss(copies, images) "
                                 "+ kl_weight * Gaussian(mean, logvar).kl().mean()).item()"),
-    ("vae_loss", "gradient to copies", "F.l1_loss(copies.detach(), images) + F.mse_loss(copies, images) "
+    ("vae_loss", "gradient to copies",
+     "F.l1_loss(copies.detach(), images) + F.mse_loss(copies, images) "
                                        "+ kl_weight * Gaussian(mean, logvar).kl().mean()"),
     ("vae_loss", "should be", "F.l1_loss(copies, images) + F.mse_loss(copies, images) "
                               "+ 0.1 * Gaussian(mean, logvar).kl().mean()"),
     ("vae_loss", "should be", "F.smooth_l1_loss(copies, images) + F.mse_loss(copies, images) "
                               "+ kl_weight * Gaussian(mean, logvar).kl().mean()"),
-    ("vae_loss", "the shape", "(copies - images).abs().mean((1, 2, 3)) + (copies - images).square().mean((1, 2, 3))"
+    ("vae_loss", "the shape",
+     "(copies - images).abs().mean((1, 2, 3)) + (copies - images).square().mean((1, 2, 3))"
                               " + kl_weight * Gaussian(mean, logvar).kl().mean(1)"),
     ("vae_loss", "a tuple of 3", "F.l1_loss(copies, images), F.mse_loss(copies, images), "
                                  "kl_weight * Gaussian(mean, logvar).kl().mean()"),
@@ -140,7 +147,8 @@ WRONG = [
     ("normalise", "multiplies", "(z - z.mean(EACH, True)) * z.std(EACH, keepdim=True)"),
     ("normalise", "all channels", "(z - z.mean()) / z.std()"),
     ("normalise", "each picture", "F.instance_norm(z)"),
-    ("normalise", "each picture", "(z - z.mean((2, 3), True)) / z.std((2, 3), keepdim=True, correction=0)"),
+    ("normalise", "each picture",
+     "(z - z.mean((2, 3), True)) / z.std((2, 3), keepdim=True, correction=0)"),
     ("normalise", "each position", "(z - z.mean(0)) / z.std(0)"),
     ("normalise", "over its channels", "(z - z.mean(1, True)) / z.std(1, keepdim=True)"),
     ("normalise", "all but the batch", "F.layer_norm(z, z.shape[1:])"),
@@ -149,13 +157,17 @@ WRONG = [
     ("normalise", "mean is added", "(z + z.mean(EACH, True)) / z.std(EACH, keepdim=True)"),
     ("normalise", "one number", "(z - z.mean(EACH, True)) / z.std()"),
     ("normalise", "raised", "(z - z.mean(EACH)) / z.std(EACH)"),
-    ("normalise", "raised", "(z - z.mean(EACH).reshape(1, 4, 1, 1)) / z.std(EACH).reshape(1, 4, 1, 1)"),
+    ("normalise", "raised",
+     "(z - z.mean(EACH).reshape(1, 4, 1, 1)) / z.std(EACH).reshape(1, 4, 1, 1)"),
     ("normalise", "in place", "z -= z.mean(EACH, True)\nreturn z / z.std(EACH, keepdim=True)"),
     ("normalise", "differs", "(z - z.mean(EACH, True)) / z.abs().amax(EACH, True)"),
-    ("normalise", "differs", "(z - z.amin(EACH, True)) / (z.amax(EACH, True) - z.amin(EACH, True))"),
+    ("normalise", "differs",
+     "(z - z.amin(EACH, True)) / (z.amax(EACH, True) - z.amin(EACH, True))"),
     ("normalise", "wrong", "(z - z.mean(EACH, True)) / (z.std(EACH, keepdim=True) + 0.1)"),
+    ("normalise", "wrong", "(z - z.mean(EACH, True)) / z.std(EACH, keepdim=True).clamp(min=1)"),
     ("normalise", "a tuple of 2", "z.mean(EACH, True), z.std(EACH, keepdim=True)"),
-    ("normalise", "type|float64", "((z - z.mean(EACH, True)) / z.std(EACH, keepdim=True)).double()"),
+    ("normalise", "type|float64",
+     "((z - z.mean(EACH, True)) / z.std(EACH, keepdim=True)).double()"),
     ("normalise", "unchanged", "z"),
 ]
 

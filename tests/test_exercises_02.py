@@ -57,7 +57,8 @@ RIGHT = [
      """),
     ("hinge", "(F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2"),
     ("hinge", "0.5 * ((1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean())"),
-    ("hinge", "torch.maximum(1 - real, torch.zeros(1)).mean() / 2 + torch.relu(fake + 1).mean() / 2"),
+    ("hinge", "torch.maximum(1 - real, torch.zeros(1)).mean() / 2 + torch.relu(fake + 1).mean() / "
+              "2"),
     ("adaptive_weight", f"({NORMS}).detach()"),
     ("adaptive_weight", f"({NORMS}).item()"),
     ("adaptive_weight", """
@@ -68,27 +69,35 @@ RIGHT = [
 ]
 
 WRONG = [
-    ("linear_copy", "vary least", "v = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))"
+    ("linear_copy", "vary least",
+     "v = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))"
                                   ".eigenvectors[:, :c]\n"
                                   "return rows.mean(0) + (rows - rows.mean(0)) @ v @ v.T"),
     ("linear_copy", "isn't added", "(rows - rows.mean(0)) @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", "isn't subtracted first", "u, s, v = torch.linalg.svd(rows, full_matrices=False)\n"
+    ("linear_copy", "isn't subtracted first",
+     "u, s, v = torch.linalg.svd(rows, full_matrices=False)\n"
                                               "return u[:, :c] * s[:c] @ v[:c]"),
     ("linear_copy", "aren't centred", "rows @ top(rows, c) @ top(rows, c).T"),
     ("linear_copy", "wasn't subtracted", "rows.mean(0) + rows @ top(rows, c) @ top(rows, c).T"),
     ("linear_copy", "c numbers", "(rows - rows.mean(0)) @ top(rows, c)"),
-    ("linear_copy", "leaves out", "rows - rows.mean(0) - (rows - rows.mean(0)) @ top(rows, c) @ top(rows, c).T"),
+    ("linear_copy", "leaves out",
+     "rows - rows.mean(0) - (rows - rows.mean(0)) @ top(rows, c) @ top(rows, c).T"),
     ("linear_copy", "one direction more", "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, c + 1) "
                                           "@ top(rows, c + 1).T"),
-    ("linear_copy", "one direction less|differs", "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, c)[:, 1:] "
+    ("linear_copy", "one direction less|differs",
+     "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, c)[:, 1:] "
                                                   "@ top(rows, c)[:, 1:].T"),
     ("linear_copy", "unchanged|kept", "rows"),
-    ("linear_copy", "you took rows", "v = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))"
+    ("linear_copy", "you took rows",
+     "v = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))"
                                      ".eigenvectors[-c:]\n"
                                      "return rows.mean(0) + (rows - rows.mean(0)) @ v.T @ v"),
-    ("linear_copy", "first inputs", "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, 2) @ top(rows, 2).T"),
-    ("linear_copy", "in place", "m = rows.mean(0)\nrows -= m\nv = top(rows, c)\nreturn m + rows @ v @ v.T"),
-    ("linear_copy", "raised", "rows.mean(1) + (rows - rows.mean(1)) @ top(rows, c) @ top(rows, c).T"),
+    ("linear_copy", "first inputs",
+     "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, 2) @ top(rows, 2).T"),
+    ("linear_copy", "in place",
+     "m = rows.mean(0)\nrows -= m\nv = top(rows, c)\nreturn m + rows @ v @ v.T"),
+    ("linear_copy", "raised",
+     "rows.mean(1) + (rows - rows.mean(1)) @ top(rows, c) @ top(rows, c).T"),
     ("linear_copy", "wrong", "m = rows.mean(1, keepdim=True)\nreturn m + (rows - m) @ top(rows, c) "
                                "@ top(rows, c).T"),
     ("linear_copy", "differs|wrong", "rows.median(0).values + (rows - rows.mean(0)) @ top(rows, c) "
@@ -128,7 +137,8 @@ WRONG = [
     ("perceptual", "similarity", STAGES.format("F.cosine_similarity(a, b, dim=1).mean()")),
     ("perceptual", "half", STAGES.format("1 - F.cosine_similarity(a, b, dim=1).mean()")),
     ("perceptual", "averaged", UNITS.format("(a - b).square().sum(1).mean() / len(maps_a)")),
-    ("perceptual", "only the last", UNITS.replace("total + ", "").format("(a - b).square().sum(1).mean()")),
+    ("perceptual", "only the last",
+     UNITS.replace("total + ", "").format("(a - b).square().sum(1).mean()")),
     ("perceptual", "only the first", """
         a, b = F.normalize(maps_a[0], dim=1), F.normalize(maps_b[0], dim=1)
         return (a - b).square().sum(1).mean()
@@ -140,19 +150,22 @@ WRONG = [
             total = total + (a - b).square().sum(1).mean()
         return total
      """),
-    ("perceptual", "only one side", STAGES.format("(F.normalize(a, dim=1) - b).square().sum(1).mean()")),
+    ("perceptual", "only one side",
+     STAGES.format("(F.normalize(a, dim=1) - b).square().sum(1).mean()")),
     ("perceptual", "no gradient", UNITS.format("(a - b).square().sum(1).mean().item()")),
     ("perceptual", "no gradient", "with torch.no_grad():" + UNITS.replace("\n", "\n    ").format(
         "(a - b).square().sum(1).mean()")),
     ("perceptual", "shape", UNITS.format("(a - b).square().sum(1).mean((1, 2))")),
-    ("perceptual", "a list of", "[(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean() "
+    ("perceptual", "a list of",
+     "[(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean() "
                                 "for a, b in zip(maps_a, maps_b)]  # return"
      .replace("[(F", "return [(F").replace("  # return", "")),
     ("perceptual", "raised", "(torch.cat(maps_a) - torch.cat(maps_b)).square().sum(1).mean()"),
     ("perceptual", "in place", """
         for i in range(len(maps_a)):
             maps_a[i] = F.normalize(maps_a[i], dim=1)
-        return sum((a - F.normalize(b, dim=1)).square().sum(1).mean() for a, b in zip(maps_a, maps_b))
+        pairs = zip(maps_a, maps_b)
+        return sum((a - F.normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs)
      """),
     ("hinge", "changed places", "(F.relu(1 - fake).mean() + F.relu(1 + real).mean()) / 2"),
     ("hinge", "1/2", "F.relu(1 - real).mean() + F.relu(1 + fake).mean()"),
@@ -181,12 +194,14 @@ WRONG = [
     ("adaptive_weight", "squared", f"({NORMS}).square().detach()"),
     ("adaptive_weight", "largest", "grad(reconstruction, last_layer).abs().max() "
                                    "/ grad(adversarial, last_layer).abs().max()"),
-    ("adaptive_weight", "sums", "grad(reconstruction, last_layer).sum() / grad(adversarial, last_layer).sum()"),
+    ("adaptive_weight", "sums",
+     "grad(reconstruction, last_layer).sum() / grad(adversarial, last_layer).sum()"),
     ("adaptive_weight", "means", "grad(reconstruction, last_layer).abs().mean() "
                                  "/ grad(adversarial, last_layer).abs().mean()"),
     ("adaptive_weight", "norm of the ratio",
      "(grad(reconstruction, last_layer) / grad(adversarial, last_layer)).norm()"),
-    ("adaptive_weight", "shape", "grad(reconstruction, last_layer) / grad(adversarial, last_layer)"),
+    ("adaptive_weight", "shape",
+     "grad(reconstruction, last_layer) / grad(adversarial, last_layer)"),
     ("adaptive_weight", "alone", "grad(reconstruction, last_layer).norm()"),
     ("adaptive_weight", "retain_graph", "a = torch.autograd.grad(reconstruction, last_layer)[0]\n"
                                         "b = torch.autograd.grad(adversarial, last_layer)[0]\n"
@@ -207,8 +222,9 @@ WRONG = [
                                      "/ (grad(adversarial, last_layer).norm() + 1)"),
     ("adaptive_weight", "should be", "grad(reconstruction, last_layer).abs().sum() "
                                      "/ grad(adversarial, last_layer).abs().sum() * 0.99"),
-    ("adaptive_weight", "raised", "reconstruction.grad.norm() / adversarial.grad.norm()"),
-    ("adaptive_weight", "product", "grad(reconstruction, last_layer).norm() * grad(adversarial, last_layer).norm()"),
+    ("adaptive_weight", "raised", "last_layer.grad.norm() / adversarial"),
+    ("adaptive_weight", "product",
+     "grad(reconstruction, last_layer).norm() * grad(adversarial, last_layer).norm()"),
 ]
 
 

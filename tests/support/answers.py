@@ -18,7 +18,7 @@ IMPORTED = {"torch": torch, "F": F, "nn": nn, "math": math}
 def written(name: str, body: str, helpers=None):
     """The function of a student who wrote body in the stub of exercise `name`.
 
-    body: an expression, or lines of which one returns something. helpers: what else the cell can see.
+    body: an expression, or lines of which one returns. helpers: what else the cell can see.
     """
     parameters = ", ".join(parameter_names(EXERCISES[name].reference))
     lines = body if "return" in body or "raise" in body else f"return {body}"
@@ -38,13 +38,17 @@ def passes(name: str, answer):
     getattr(exercises, f"check_{name}")(answer)
 
 
-def told(name: str, answer) -> str:
-    """What check_NAME says of a wrong answer. A check that takes it, or crashes, fails the test."""
+def told(check, answer) -> str:
+    """What a check, or that of an exercise's name, says of a wrong answer.
+
+    A check that takes it, or that crashes, fails the test.
+    """
+    check = getattr(exercises, f"check_{check}") if isinstance(check, str) else check
     try:
-        getattr(exercises, f"check_{name}")(answer)
+        check(answer)
     except Failed as failed:
         message = str(failed)
         # the check stumbling over a result is no message for a student
         assert "of no use here" not in message, message
         return message
-    raise AssertionError(f"check_{name} took a wrong answer")
+    raise AssertionError(f"{check.__name__} took a wrong answer")

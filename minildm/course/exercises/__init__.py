@@ -29,11 +29,13 @@ from minildm.course.exercises.lesson_03 import (
     check_scale_factor,
 )
 from minildm.course.exercises.lesson_04 import (
-    check_drop_labels,
-    check_loss_each,
     check_multi_head,
     check_sinusoid,
     check_time_scale,
+)
+from minildm.course.exercises.lesson_04_training import (
+    check_drop_labels,
+    check_loss_each,
     check_up_inputs,
 )
 from minildm.course.exercises.lesson_05 import (

@@ -1,6 +1,6 @@
 """How a result is judged: right, equal to a known wrong answer, or off in a way that has a name.
 
-`compare` is for tensors and single numbers; `equal` for what is exact: words, counts, lists of them.
+`compare` is for tensors and single numbers, `equal` for what is exact: words, counts, lists.
 Both raise `Wrong` with one sentence for the student, and return nothing when the result is right.
 """
 

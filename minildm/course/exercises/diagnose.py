@@ -19,7 +19,7 @@ def diagnose(got, want, inputs: dict, tol: float) -> str:
             return f"that is `{name}`, unchanged"
     if got.shape != want.shape:
         return shape_story(got, want, tol)
-    return value_story(got, want, tol)
+    return value_story(got, want, inputs, tol)
 
 
 def equal_to(value, got, tol: float) -> bool:
@@ -96,11 +96,39 @@ def one_more_or_less(got, want, tol: float) -> str:
 
 # ---- the right shape -----------------------------------------------------------------------------
 
-def value_story(got, want, tol: float) -> str:
+def value_story(got, want, inputs: dict, tol: float) -> str:
     for cause, wrong in relatives(want):
         if equal_to(wrong, got, tol):
             return cause
-    return factor_or_offset(got, want, tol) or places(got, want, tol)
+    return (factor_or_offset(got, want, tol) or wrong_term(got, want, inputs, tol)
+            or places(got, want, tol))
+
+
+def wrong_term(got, want, inputs: dict, tol: float) -> str:
+    """Both are sums of the inputs, each times a factor: which factor is wrong?"""
+    terms = {name: value.detach().double() for name, value in inputs.items()
+             if isinstance(value, torch.Tensor) and value.shape == want.shape}
+    if not terms or want.ndim == 0:
+        return ""
+    # the first of a batch is enough, where each has factors of its own
+    for part in (slice(None), slice(0, 1)):
+        columns = torch.stack([value[part].flatten() for value in terms.values()], 1)
+        # as many numbers as factors can always be fitted
+        if len(columns) < len(terms) + 2:
+            continue
+        mine, should = (factors(columns, x[part].flatten(), tol) for x in (got, want))
+        if mine is None or should is None:
+            continue
+        for name, factor, right in zip(terms, mine.tolist(), should.tolist(), strict=True):
+            if abs(factor - right) > tol * should.abs().max():
+                return f"the factor of `{name}` is {factor:.4g}, {right:.4g} is wanted"
+    return ""
+
+
+def factors(columns, values, tol: float):
+    """The factors by which columns (n, terms) add up to values (n,), or None if they do not."""
+    solution = torch.linalg.lstsq(columns, values[:, None]).solution
+    return solution[:, 0] if equal_to((columns @ solution)[:, 0], values, tol) else None
 
 
 def relatives(want):

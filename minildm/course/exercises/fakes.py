@@ -25,7 +25,7 @@ warped = Schedule(alpha=lambda t: 1.3 - 0.9 * t**2, sigma=lambda t: 0.2 + 1.5 * 
 class Network:
     """A fake network (x, t, context) -> prediction that depends on all three and records its calls.
 
-    x (B, ...), t a number or (B,), context (B,), (B, ...) or None. The prediction is not linear in x.
+    x (B, ...), t a number or (B,), context (B,), (B, ...) or None. It is not linear in x.
     """
 
     def __init__(self):

@@ -35,9 +35,10 @@ HOW TO WRITE A CHECK
 - A check of an nn.Module takes the class: `block = answer.wrap(answer(8, 20))`, then
   `copy_weights(block.function, source)`.
 - A likely mistake is a cause and the result that it leads to. Its sentence says what is wrong
-  and why, not what to type. `diagnose` knows factors, signs, axes and shapes already.
-- Wrong answers are the check's tests (`support.answers`): each must be red, and most must hear
-  their cause.
+  and why, not what to type. `diagnose` knows factors, signs, axes, shapes and wrong terms of a
+  sum of the inputs already; a message of a later case begins "right for the first inputs".
+- Wrong answers are the check's tests, rows of a table (`support.answers.written`): each must be
+  red, and most must hear their cause.
 """
 
 import functools
@@ -115,8 +116,9 @@ def judge(name: str, function) -> Failed | None:
 def yours(name: str):
     """The student's answer to an exercise, or, with a printed line that says so, the package's.
 
-    It is the last answer that passed its check in this session: one that was redefined since, or that
-    failed after another had passed, is not it. Raises MinildmError if there is no such exercise.
+    It is the last answer that passed its check in this session: one that was redefined since, or
+    that failed after another had passed, is not it. Raises MinildmError if there is no such
+    exercise.
     """
     if name not in EXERCISES or EXERCISES[name].reference is None:
         known = ", ".join(sorted(EXERCISES))

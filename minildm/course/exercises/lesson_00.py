@@ -25,10 +25,13 @@ def check_to_uint8(answer):
         answer.case((x,), want, {
             "255 + 1 is 0 in uint8, so white turns black: clamp first": grey.round().long().byte(),
             "the fraction was cut off: round": grey.clamp(0, 255).byte(),
-            "-1 is black, not grey: add 1 first": (x * 127.5).round().clamp(0, 255).byte(),
-            "the range is 2 wide: times 127.5": (2 * grey).round().clamp(0, 255).byte(),
+            "-1 is black, not grey: add 1 first":
+                (x * 127.5).round().clamp(0, 255).byte(),
+            "the range is 2 wide: times 127.5":
+                (2 * grey).round().clamp(0, 255).byte(),
             "black is 0, not 1: the range is 0 to 255": want.clamp(min=1),
-            "the pictures go from -1 to 1, not from 0 to 1": (x * 255).round().clamp(0, 255).byte(),
+            "the pictures go from -1 to 1, not from 0 to 1":
+                (x * 255).round().clamp(0, 255).byte(),
         }, tol=0)
 
 
@@ -41,6 +44,7 @@ def montage(images, cols):
 
 @check(reference=montage, forbidden=[grid])
 def check_montage(answer):
+    # rows, columns, height and width differ, so that no mix-up fits by chance
     for n, cols, height, width in (6, 3, 4, 5), (8, 2, 7, 3):
         x = randn(n, 1, height, width)
         rows = n // cols
@@ -54,12 +58,14 @@ def check_montage(answer):
                 by_columns.permute(1, 2, 0, 3).reshape(want.shape),
             "the pictures lie on their side": on_side.reshape(rows * width, cols * height),
             "cols is the number in a row": montage(x, rows),
-            "the rows of pictures stand upside down": montage(by_rows.flip(0).reshape(x.shape), cols),
+            "the rows of pictures stand upside down":
+                montage(by_rows.flip(0).reshape(x.shape), cols),
         }, where=f"{n} pictures of {height} x {width}, {cols} in a row")
 
 
 @check(reference=metrics.psnr)
 def check_psnr(answer):
+    # grey and in channels; the values stay inside (-1, 1), so the peak can't be taken from them
     for shape in (4, 1, 5, 6), (3, 2, 7, 4):
         # each picture has an error of its own
         share = torch.linspace(0.8, 0.2, shape[0]).reshape(-1, 1, 1, 1)
@@ -83,8 +89,11 @@ def check_psnr(answer):
             "10, not 20: mse is a square already": 2 * decibel(4 / mse),
             "mse is a mean over the values, not a sum": decibel(4 / sums),
             "a root was taken: mse stays a square": decibel(4 / mse.sqrt()),
-            "errors are squared, not absolute": decibel(4 / error.abs().mean((1, 2, 3))),
-            "the peak is the range of all pictures, not the signal's own power": decibel(signal / mse),
-            "the errors were averaged first: the mean of the pictures' PSNRs": decibel(4 / mse.mean()),
+            "errors are squared, not absolute":
+                decibel(4 / error.abs().mean((1, 2, 3))),
+            "the peak is the range of all pictures, not the signal's own power":
+                decibel(signal / mse),
+            "the errors were averaged first: the mean of the pictures' PSNRs":
+                decibel(4 / mse.mean()),
             "the sum over the pictures: their mean": shape[0] * decibel(4 / mse),
         }, where=f"pictures of shape {shape}")

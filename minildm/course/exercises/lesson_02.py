@@ -24,6 +24,7 @@ def linear_copy(rows, c):
 
 @check(reference=linear_copy)
 def check_linear_copy(answer):
+    # rows whose mean is far from 0: centring matters
     for n, d, c in (60, 6, 2), (25, 7, 3):
         rows = randn(n, d) @ randn(d, d, seed=1) + 3 * randn(d, seed=2)
         mean = rows.mean(0)
@@ -32,7 +33,8 @@ def check_linear_copy(answer):
         raw = directions(rows)[:, -c:]
         top, least, across = basis[:, -c:], basis[:, :c], basis[-c:].T
         answer.case((rows, c), linear_copy(rows, c), {
-            "the directions that vary least: eigh puts the largest last": mean + centred @ least @ least.T,
+            "the directions that vary least: eigh puts the largest last":
+                mean + centred @ least @ least.T,
             "the mean isn't added again": centred @ top @ top.T,
             "the mean isn't subtracted first": rows @ raw @ raw.T,
             "the rows that you project aren't centred": rows @ top @ top.T,
@@ -41,7 +43,8 @@ def check_linear_copy(answer):
             "eigenvectors are columns, you took rows": mean + centred @ across @ across.T,
             "these are the c numbers: the copies are wanted, so go back": centred @ top,
             "these are the c numbers, of rows that aren't centred": rows @ top,
-            "one direction less than c": mean + centred @ top[:, 1:] @ top[:, 1:].T,
+            "one direction less than c":
+                mean + centred @ top[:, 1:] @ top[:, 1:].T,
             "one direction more than c": linear_copy(rows, c + 1),
             "this is what the copy leaves out": centred - centred @ top @ top.T,
             "all directions were kept: c of them are wanted": rows,
@@ -56,6 +59,7 @@ def mean_weight(sum_weight, pixels, latents):
 
 @check(reference=mean_weight)
 def check_mean_weight(answer):
+    # more pixels than latents, and fewer
     for weight, pixels, latents in (0.3, 3072, 256), (2e-4, 784, 98), (7.0, 48, 96):
         want = torch.tensor(weight * latents / pixels, dtype=torch.float64)
         answer.case((weight, pixels, latents), want, {
@@ -106,8 +110,10 @@ def perceptual_mistakes(a, b) -> dict:
         "of length one along the channels, dim=1, not the rows": squared(a, b, 2),
         "of length one along the channels, dim=1, not over the batch": squared(a, b, 0),
         "length one is by squares, not by absolute values": squared(a, b, p=1.0),
-        "only one side is of length one": (unit_a - b).square().sum(1).mean(),
-        "of length one first, then the difference": F.normalize(a - b, dim=1).square().sum(1).mean(),
+        "only one side is of length one":
+            (unit_a - b).square().sum(1).mean(),
+        "of length one first, then the difference":
+            F.normalize(a - b, dim=1).square().sum(1).mean(),
         "the difference isn't squared": difference.abs().sum(1).mean(),
         "the difference isn't squared, so that its signs cancel": difference.sum(1).mean(),
         "the root of the sum: the squared distance is wanted": difference.norm(dim=1).mean(),
@@ -118,14 +124,17 @@ def perceptual_mistakes(a, b) -> dict:
 
 @check(reference=perceptual, forbidden=[losses.perceptual])
 def check_perceptual(answer):
+    # three stages before two: a mean of two stages could pass for the factor 1/2
     for batch, stages in (2, [(4, 3, 5), (9, 2, 7), (3, 6, 2)]), (3, [(5, 8, 6), (7, 4, 3)]):
         a = [randn(batch, *shape, seed=i) for i, shape in enumerate(stages)]
         b = [randn(batch, *shape, seed=i + 9).requires_grad_() for i, shape in enumerate(stages)]
         want = perceptual(a, b)
         likely = {
             "the stages are averaged: their sum": want / len(stages),
-            "only the first stage is in it": perceptual(a[:1], b[:1]),
-            "only the last stage is in it": perceptual(a[-1:], b[-1:]),
+            "only the first stage is in it":
+                perceptual(a[:1], b[:1]),
+            "only the last stage is in it":
+                perceptual(a[-1:], b[-1:]),
         }
         by_stage = [perceptual_mistakes(x, y) for x, y in zip(a, b, strict=True)]
         for cause in by_stage[0]:
@@ -140,6 +149,7 @@ def hinge(real, fake):
 
 @check(reference=hinge, forbidden=[losses.hinge_critic])
 def check_hinge(answer):
+    # scores on both sides of both margins
     for shape, gap in ((6, 1, 4, 3), 1.5), ((3, 2, 5, 7), 0.4):
         real = (2 * randn(*shape) + gap).requires_grad_()
         fake = (2 * randn(*shape, seed=1) - gap).requires_grad_()
@@ -153,20 +163,27 @@ def check_hinge(answer):
             "without relu what is right already pulls on, and 1/2 is missing": without_relu,
             "relu of the mean: each score by itself, then the mean":
                 (F.relu(1 - real.mean()) + F.relu(1 + fake.mean())) / 2,
-            "the margin 1 is missing": (F.relu(-real).mean() + F.relu(fake).mean()) / 2,
-            "the margin is 1": (F.relu(0.5 - real).mean() + F.relu(0.5 + fake).mean()) / 2,
-            "the signs are wrong": (F.relu(1 + real).mean() + F.relu(1 - fake).mean()) / 2,
-            "the real side's sign is wrong": (F.relu(1 + real).mean() + of_fake.mean()) / 2,
-            "the fake side's sign is wrong": (of_real.mean() + F.relu(1 - fake).mean()) / 2,
+            "the margin 1 is missing":
+                (F.relu(-real).mean() + F.relu(fake).mean()) / 2,
+            "the margin is 1":
+                (F.relu(0.5 - real).mean() + F.relu(0.5 + fake).mean()) / 2,
+            "the signs are wrong":
+                (F.relu(1 + real).mean() + F.relu(1 - fake).mean()) / 2,
+            "the real side's sign is wrong":
+                (F.relu(1 + real).mean() + of_fake.mean()) / 2,
+            "the fake side's sign is wrong":
+                (of_real.mean() + F.relu(1 - fake).mean()) / 2,
             "only the real side": of_real.mean() / 2,
             "only the real side, and 1/2 is missing": of_real.mean(),
             "only the fake side": of_fake.mean() / 2,
             "only the fake side, and 1/2 is missing": of_fake.mean(),
             "the sides are added, not subtracted": (of_real.mean() - of_fake.mean()) / 2,
             "means, not sums": (of_real.sum() + of_fake.sum()) / 2,
-            "the hinge isn't squared": (of_real.square().mean() + of_fake.square().mean()) / 2,
+            "the hinge isn't squared":
+                (of_real.square().mean() + of_fake.square().mean()) / 2,
             "that is the loss of the other side, which wants fakes to score high": -fake.mean(),
-            "that is cross-entropy's soft hinge: relu": (F.softplus(-real) + F.softplus(fake)).mean() / 2,
+            "that is cross-entropy's soft hinge: relu":
+                (F.softplus(-real) + F.softplus(fake)).mean() / 2,
             "one number, the mean of all patches": (of_real + of_fake) / 2,
         }, where=f"scores of shape {shape}")
         compare_gradients(got, want, real=real, fake=fake)
@@ -182,6 +199,7 @@ def adaptive_weight(reconstruction, adversarial, last_layer):
 
 @check(reference=adaptive_weight, forbidden=[losses.adaptive_weight])
 def check_adaptive_weight(answer):
+    # gradients of very different lengths, far above the small number that guards the division
     for n, width, scale in (5, 3, 0.1), (7, 4, 2.0):
         weight = randn(2, width).requires_grad_()
         out = randn(n, width, seed=1) @ weight.T
@@ -192,6 +210,7 @@ def check_adaptive_weight(answer):
         want = of_rec.norm() / of_adv.norm()
         try:
             got = answer(rec, adv, weight)
+            # the training step that follows
             torch.autograd.grad(rec + adv, weight)
         except RuntimeError:
             fail("no backward pass can follow: each gradient needs retain_graph=True")
@@ -199,15 +218,18 @@ def check_adaptive_weight(answer):
             "upside down: reconstruction's gradient is divided by the critic's": 1 / want,
             "the ratio of the losses: of their gradients": (rec / adv).detach(),
             "the squared lengths' ratio: take norms": want.square(),
-            "the ratio of largest values: take norms": of_rec.abs().max() / of_adv.abs().max(),
+            "the ratio of largest values: take norms":
+                of_rec.abs().max() / of_adv.abs().max(),
             "the ratio of sums: take norms": of_rec.sum() / of_adv.sum(),
-            "the ratio of means: take norms": of_rec.abs().mean() / of_adv.abs().mean(),
+            "the ratio of means: take norms":
+                of_rec.abs().mean() / of_adv.abs().mean(),
             "the norm of the ratio: the ratio of the norms": (of_rec / of_adv).norm(),
             "the mean of the ratio: the ratio of the norms": (of_rec / of_adv).mean(),
             "that is the gradient's length alone: divide by the critic's": of_rec.norm(),
             "that is the critic's gradient's length alone": of_adv.norm(),
             "a product of the lengths: their ratio": of_rec.norm() * of_adv.norm(),
-            "the critic's length isn't a term of a sum": of_rec.norm() / (of_adv.norm() + of_rec.norm()),
+            "the critic's length isn't a term of a sum":
+                of_rec.norm() / (of_adv.norm() + of_rec.norm()),
         }, tol=1e-3)
         if isinstance(got, torch.Tensor) and got.requires_grad:
             fail("a weight, not a term: detach it")

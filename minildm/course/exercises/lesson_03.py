@@ -11,8 +11,12 @@ def alpha_bar(betas):
     return torch.cat([torch.ones(1), (1 - betas).cumprod(0)])
 
 
-@check(reference=alpha_bar, forbidden=[schedules.from_betas, schedules.linear, schedules.scaled_linear])
+TABLES = schedules.from_betas, schedules.linear, schedules.scaled_linear
+
+
+@check(reference=alpha_bar, forbidden=TABLES)
 def check_alpha_bar(answer):
+    # in the lesson betas rise; a table by another rule must not
     rising = torch.linspace(0.05, 0.4, 6)
     for where, betas in ("6 betas that rise", rising), ("9 betas in any order", 0.5 * uniform(9)):
         one = torch.ones(1)
@@ -20,19 +24,23 @@ def check_alpha_bar(answer):
         kept = alphas.cumprod(0)
         want = torch.cat([one, kept])
         answer.case((betas,), want, {
-            "shares multiply: this is a sum": torch.cat([one, 1 - betas.cumsum(0)]),
+            "shares multiply: this is a sum":
+                torch.cat([one, 1 - betas.cumsum(0)]),
             "shares multiply: these are single steps' shares": torch.cat([one, alphas]),
             "these are the betas' sums, not what is kept": torch.cat([one, betas.cumsum(0)]),
             "a root": want.sqrt(),
             "a square: alpha_bar is the variance's share already": want.square(),
-            "each step keeps 1 - beta, without a root": torch.cat([one, alphas.sqrt().cumprod(0)]),
-            "each step keeps 1 - beta, without a square": torch.cat([one, (1 - betas.square()).cumprod(0)]),
+            "each step keeps 1 - beta, without a root":
+                torch.cat([one, alphas.sqrt().cumprod(0)]),
+            "each step keeps 1 - beta, without a square":
+                torch.cat([one, (1 - betas.square()).cumprod(0)]),
             "the product is of 1 - beta": torch.cat([one, betas.cumprod(0)]),
             "that is the noise's share: the data's is wanted": 1 - want,
             "the 1 in front is missing": kept,
             "the first entry is 1: before the first step all is there": torch.cat([one - 1, kept]),
             "the 1 stands at the end, not in front": torch.cat([kept, one]),
-            "one place late: entry 1 is what the first step left": torch.cat([one, one, kept[:-1]]),
+            "one place late: entry 1 is what the first step left":
+                torch.cat([one, one, kept[:-1]]),
             "from the last step to the first: begin with the first":
                 torch.cat([one, alphas.flip(0).cumprod(0)]),
             "that is an exponential of a sum: near 1 - beta for small ones only":
@@ -42,7 +50,7 @@ def check_alpha_bar(answer):
 
 @check(reference=schedules.add_noise)
 def check_add_noise(answer):
-    # times as many as columns: who forgets to expand them gets a wrong result, not an error
+    # B = W in the first: who forgets to expand t gets a wrong result there, not torch's error
     for shape, name in ((4, 3, 5, 4), "warped"), ((5, 7), "flow"), ((3, 2, 6), "cosine"):
         schedule = warped if name == "warped" else getattr(schedules, name)
         x, noise = randn(*shape), randn(*shape, seed=1)
@@ -53,9 +61,12 @@ def check_add_noise(answer):
             "alpha and sigma changed places": sd * x + a * noise,
             "alpha is missing": x + sd * noise,
             "sigma is missing": a * x + noise,
-            "alpha is the root of alpha_bar already: no squares": a**2 * x + sd**2 * noise,
-            "alpha is the root of alpha_bar already: no roots": a.abs().sqrt() * x + sd.sqrt() * noise,
-            "sigma isn't always the root of 1 - alpha^2": a * x + (1 - a**2).abs().sqrt() * noise,
+            "alpha is the root of alpha_bar already: no squares":
+                a**2 * x + sd**2 * noise,
+            "alpha is the root of alpha_bar already: no roots":
+                a.abs().sqrt() * x + sd.sqrt() * noise,
+            "sigma isn't always the root of 1 - alpha^2":
+                a * x + (1 - a**2).abs().sqrt() * noise,
             "sigma isn't always 1 - alpha": a * x + (1 - a) * noise,
             "alpha isn't always 1 - t, nor sigma t": (1 - each) * x + each * noise,
             "noise is added, not subtracted": a * x - sd * noise,
@@ -81,6 +92,7 @@ def scale_factor(z):
 
 @check(reference=scale_factor)
 def check_scale_factor(answer):
+    # the mean is not 0, in no channel, and the spread above and below 1
     for shape, scale in ((6, 4, 2, 3), 3.0), ((3, 5, 4, 2), 0.05):
         z = scale * (randn(*shape) + 2 * randn(shape[1], 1, 1, seed=1))
         std = z.std()
@@ -94,9 +106,11 @@ def check_scale_factor(answer):
             "a number for each channel: one for all is wanted": 1 / by_channel,
             "the mean over channels: one std of all values": 1 / by_channel.mean(),
             "the mean of the channels' factors: one std of all values": (1 / by_channel).mean(),
-            "the mean over pictures: one std of all values": 1 / z.std((1, 2, 3)).mean(),
+            "the mean over pictures: one std of all values":
+                1 / z.std((1, 2, 3)).mean(),
             "the spread is std's, not the mean absolute value": 1 / z.abs().mean(),
-            "the spread is std's, not the mean absolute deviation": 1 / (z - z.mean()).abs().mean(),
+            "the spread is std's, not the mean absolute deviation":
+                1 / (z - z.mean()).abs().mean(),
             "the spread is std's, not the largest value": 1 / z.abs().max(),
             "the spread is std's, not the range": 1 / (z.max() - z.min()),
             "that is one over the mean: variance is what counts": 1 / z.mean(),

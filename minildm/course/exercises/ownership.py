@@ -12,7 +12,8 @@ import types
 
 PACKAGE = "minildm"
 # A body that has any of these does some work of its own.
-WORK = ("BINARY_OP", "BINARY_SUBSCR", "UNARY", "COMPARE_OP", "FOR_ITER", "STORE_SUBSCR", "POP_JUMP")
+# Names of bytecode, which differ a little between versions of Python.
+WORK = "BINARY", "UNARY", "COMPARE", "FOR_ITER", "STORE_S", "POP_JUMP"
 
 
 def borrowed(answer, name: str, forbidden=()) -> str:

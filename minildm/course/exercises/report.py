@@ -61,7 +61,7 @@ def print_failed(kind, error, trace):
 
 
 def show_passed(name: str):
-    """Print the green mark, coloured in a terminal and in a notebook, whose stored text is plain."""
+    """Print the mark, green in a terminal and in a notebook, whose stored text is plain."""
     line = f"✓ {name}"
     if "NO_COLOR" in os.environ:
         print(line)

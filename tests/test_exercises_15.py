@@ -137,7 +137,7 @@ WRONG_VELOCITY = [
     ("wrong direction", AT + "return (x0 - x) / at"),
     ("wrong direction", "return (x0 - x) / t[:, None, None, None]"),
     ("not by 1 - t", "return (x - x0) / (1 - t).clamp(min=low)[:, None, None, None]"),
-    ("differs", "return (x - x0) / (1 - t + 1e-6)[:, None, None, None]"),
+    ("differs|the factor of", "return (x - x0) / (1 - t + 1e-6)[:, None, None, None]"),
     ("added", "return (x - x0) / (t + low)[:, None, None, None]"),
     ("not the most", "return (x - x0) / t.clamp(max=low)[:, None, None, None]"),
     ("divided by `low`", "return (x - x0) / low"),

@@ -131,6 +131,7 @@ RIGHT = [
 ]
 
 WRONG_SSIM = [
+    ("what lies about them", "mx, my = x.mean(), y.mean()\n" + SPREADS + CONSTANTS + FORMULA),
     ("weights w", "mx, my = x.mean(), y.mean()\nvx, vy = x.var(correction=0), y.var(correction=0)\n"
                   "cov = ((x - mx) * (y - my)).mean()\n" + CONSTANTS + FORMULA),
     ("weights w", "mx, my = x.mean(), y.mean()\nvx, vy = x.var(), y.var()\n"
@@ -175,6 +176,8 @@ WRONG_SSIM = [
     ("None", SSIM + f"{LIGHT} * {SHAPE}\nreturn"),
 ]
 WRONG_MOMENTS = [
+    ("standard deviations", ALL + "return torch.cat([x.mean(0)[None], x.std(0).diag()])"),
+    ("below the mean", ALL + "return torch.stack([x.mean(0), x.var(0)])"),
     ("differ in size", "x = list(batches)\nm = torch.stack([b.mean(0) for b in x]).mean(0)\n"
                        "return torch.cat([m[None], torch.cat(x).T.cov()])"),
     ("in the covariance either", "x = list(batches)\ny = torch.cat(x)\n"
@@ -224,6 +227,12 @@ WRONG_MOMENTS = [
     ("these are squares", stream(cov="(products - count * mean * mean) / (count - 1)")),
 ]
 WRONG_MMD = [
+    ("not always 1",
+     SIZES + "a, b = (aa.sum() - n) / (n * (n - 1)), (bb.sum() - m) / (m * (m - 1))\n"
+     "return a + b - 2 * ab.mean()"),
+    ("not n n", OFF + "return a + b - 2 * ab.sum() / n**2"),
+    ("not m m", OFF + "return a + b - 2 * ab.sum() / m**2"),
+    ("both halves", OFF + "return a + b - 2 * ab.triu(1).mean()"),
     ("with itself", "return aa.mean() + bb.mean() - 2 * ab.mean()"),
     ("pairs are left", SIZES + "return ((aa.sum() - aa.trace()) / n**2 + (bb.sum() - bb.trace()) "
      "/ m**2"
@@ -265,6 +274,9 @@ WRONG_MMD = [
     ("raised", "return (aa + bb - 2 * ab).mean()"),
 ]
 WRONG_COVERAGE = [
+    ("every ball", "d = torch.cdist(real, fake)\nr = d.sort(1).values[:, k]\n"
+     "return (d <= r[:, None]).any(1).float().mean()"),
+    ("isn't multiplied", NEAR.format("k") + "return near.any(1).float().mean() * k"),
     ("too few", NEAR.format("k - 1") + "return near.any(1).float().mean()"),
     ("too many", NEAR.format("k + 1") + "return near.any(1).float().mean()"),
     ("precision", NEAR.format("k") + "return near.any(0).float().mean()"),
@@ -294,9 +306,9 @@ WRONG_COVERAGE = [
     ("other axis|raised", RADII.format("k")
      + "return (torch.cdist(real, fake) <= r).any(1).float().mean()"),
     ("shape", NEAR.format("k") + "return near.any(1)"),
-    ("far, not near", RADII.format("k")
+    ("every ball", RADII.format("k")
      + "return (torch.cdist(real, fake) > r[:, None]).any(1).float().mean()"),
-    ("far, not near", "r = torch.cdist(real, real).sort(1, descending=True).values[:, k]\n"
+    ("every ball", "r = torch.cdist(real, real).sort(1, descending=True).values[:, k]\n"
      "return (torch.cdist(real, fake) <= r[:, None]).any(1).float().mean()"),
     ("package", "return metrics.coverage(real, fake, k)"),
     ("package", "return metrics.precision_recall(real, fake, k)[1]"),
@@ -305,6 +317,7 @@ WRONG_COVERAGE = [
     ("raised", "r = radii(real, k)\nreturn r"),
 ]
 WRONG_NEAREST = [
+    ("in order", PIXELS + "return torch.cdist(q, r).sort(1).values"),
     ("no negative", "d = (query[:, None] - reference).float()\n"
      "return d.flatten(2).norm(dim=2).amin(1)"),
     ("no negative", "d = (query[:, None] - reference).float() / 127.5\n"

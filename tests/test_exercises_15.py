@@ -106,6 +106,7 @@ WRONG_TOKENS = [
 ]
 COST = "tokens, values = (side // patch)**2, channels * patch**2\nreturn "
 WRONG_COST = [
+    ("a whole patch", COST + "tokens * (values * dim + dim * channels)"),
     ("two layers", COST + "tokens * values * dim"),
     ("operations", COST + "4 * tokens * values * dim"),
     ("each token", COST + "2 * values * dim"),
@@ -128,7 +129,7 @@ WRONG_COST = [
     ("None", COST.replace("return ", "") + "2 * tokens * values * dim\nreturn"),
     ("should be", COST + "2 * (tokens + values) * dim"),
     ("should be|tuple", COST + "(tokens * values * dim, tokens * values * dim)"),
-    ("should be", COST + "float('nan')"),
+    ("NaN", COST + "float('nan')"),
 ]
 WRONG_VELOCITY = [
     ("next to nothing", "return (x - x0) / t[:, None, None, None]"),
@@ -136,7 +137,7 @@ WRONG_VELOCITY = [
     ("wrong direction", AT + "return (x0 - x) / at"),
     ("wrong direction", "return (x0 - x) / t[:, None, None, None]"),
     ("not by 1 - t", "return (x - x0) / (1 - t).clamp(min=low)[:, None, None, None]"),
-    ("differs", "return (x - x0) / (1 - t + 1e-6)[:, None, None, None]"),
+    ("differs|the factor of", "return (x - x0) / (1 - t + 1e-6)[:, None, None, None]"),
     ("added", "return (x - x0) / (t + low)[:, None, None, None]"),
     ("not the most", "return (x - x0) / t.clamp(max=low)[:, None, None, None]"),
     ("divided by `low`", "return (x - x0) / low"),
@@ -191,7 +192,7 @@ WRONG_NOISE = [
     ("should be", "return max(0, values - 128) / values"),
     ("should be", "return max(0, 192 - width) / 192"),
     ("None", "max(0, values - width) / values\nreturn"),
-    ("should be", "return float('nan')"),
+    ("NaN", "return float('nan')"),
     ("should be|at least", "return 64 / values"),
     ("should be", "return round(max(0, values - width) / values, 2)"),
 ]

@@ -6,12 +6,10 @@ from minildm.course.exercises.compare import fail
 from minildm.course.exercises.fakes import randn, uniform
 from minildm.course.exercises.harness import check
 from minildm.course.exercises.likely_14 import (
-    all_distances,
     similarity,
     table,
     window_moments,
     wrong_discrepancies,
-    wrong_distances,
     wrong_fractions,
     wrong_moments,
     wrong_shares,
@@ -135,3 +133,47 @@ def check_nearest(answer):
         likely["these are the neighbours' numbers: their distances are wanted"] = numbers
         where = f"{n} and {m} pictures of {height} x {width}"
         answer.case((query, reference), want, likely, where=where)
+
+
+def all_distances(query, reference):
+    """Return the distance of each query to each reference, (N, M)."""
+    q, r = query.float().flatten(1), reference.float().flatten(1)
+    return (q[:, None] - r).norm(dim=2) / 127.5
+
+
+def wrong_distances(query, reference):
+    away = all_distances(query, reference)
+    want = away.amin(1)
+    wrapped = (query[:, None] - reference[None]).float().flatten(2)
+    steps = (query[:, None].float() - reference[None]).flatten(2) / 127.5
+    bytes_squared = (query[:, None] - reference[None]).square().flatten(2).float()
+    pixels = query[0].numel()
+    second = away.sort(1).values[:, min(1, len(reference) - 1)]
+    return {
+        "uint8 has no negative numbers: 3 - 5 is 254. Floats first": wrapped.norm(dim=2).amin(1),
+        "uint8 has no negative numbers: 3 - 5 is 254. Floats come before the difference":
+            wrapped.norm(dim=2).amin(1) / 127.5,
+        "uint8 has no negative numbers: 3 - 5 is 254. Floats before you subtract":
+            (wrapped / 127.5 - 1).norm(dim=2).amin(1),
+        "squares of uint8 begin at 0 again beyond 255. Floats before you square":
+            bytes_squared.sum(2).sqrt().amin(1),
+        "in units of 0 to 255: pictures are in [-1, 1] here": want * 127.5,
+        "the range is 2 wide, not 1": want / 2,
+        "the root is missing": want.square(),
+        "the root is missing, and it is the mean": want.square() / pixels,
+        "the sum over pixels, not their mean": want / pixels**0.5,
+        "the sum of squares, not of absolute values": steps.abs().sum(2).amin(1),
+        "squares, not absolute values, and no mean": steps.abs().mean(2).amin(1),
+        "all pixels count: this is the largest difference": steps.abs().amax(2).amin(1),
+        "the nearest query of each reference: the other axis": away.amin(0),
+        "the nearest, not the farthest": away.amax(1),
+        "the nearest, not the mean of all": away.mean(1),
+        "the nearest, not the median of all": away.median(1).values,
+        "that is the second nearest: no query is among the references": second,
+        "one distance for each query: this is the least of all": away.amin(),
+        "one distance for each query: this is their mean": want.mean(),
+        "all distances, in order: only the least of each row is wanted": away.sort(1).values,
+        "all distances: only the least of each row is wanted": away,
+        "that is the distance to the first reference, not to the nearest": away[:, 0],
+        "that is the difference of the brightness": steps.mean(2).abs().amin(1),
+    }

@@ -9,6 +9,8 @@ from minildm.course.exercises.compare import equal, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 
+EXACT = 1e-9    # of counts, as float64 has them
+
 
 def tokens_of(channels, side, patch):
     return (side // patch)**2, channels * patch**2
@@ -53,7 +55,8 @@ def check_patch_cost(answer):
         tokens, values = tokens_of(channels, side, patch)
         across = side // patch
         one = values * dim
-        equal(answer(channels, side, patch, dim), 2 * tokens * one, {
+        want = torch.tensor(2 * tokens * one, dtype=torch.float64)
+        answer.case((channels, side, patch, dim), want, {
             "there are two layers, one that reads and one that writes": tokens * one,
             "these are operations: a multiply-add counts once": 4 * tokens * one,
             "each token goes through the layers": 2 * one,
@@ -66,6 +69,8 @@ def check_patch_cost(answer):
             "a bias is added, not multiplied, in the first layer, too": 2 * tokens * (one + dim),
             "the second layer goes back to a patch's numbers: it isn't dim x dim":
                 tokens * (one + dim**2),
+            "the second layer writes a whole patch, not a pixel":
+                tokens * (one + dim * channels),
             "the layers' width is dim: it is missing": 2 * tokens * values,
             "dim stands for one side of the matrix, a patch's numbers for the other":
                 2 * tokens * dim**2,
@@ -73,7 +78,7 @@ def check_patch_cost(answer):
             "tokens don't look at each other here: that is attention's work":
                 2 * tokens**2 * one,
             "the numbers in a token are counted twice": 2 * tokens * values**2 * dim,
-        }, where=f"{channels} x {side} x {side}, patches of {patch}, width {dim}")
+        }, tol=EXACT, where=f"{channels} x {side} x {side}, patches of {patch}, width {dim}")
 
 
 def to_velocity(x0, x, t, low=0.05):
@@ -149,8 +154,7 @@ def noise_left(values, width):
 def check_noise_left(answer):
     for values, width in (192, 128), (300, 100), (64, 129), (48, 48), (75, 7):
         want = max(0, values - width) / values
-        got = answer(values, width)
-        equal(got, want, {
+        answer.case((values, width), torch.tensor(want, dtype=torch.float64), {
             "that is what can be removed": min(values, width) / values,
             "a share of all the patch's directions, not their number": max(0, values - width),
             "the share is of the patch's values, not of the width": max(0, values - width) / width,
@@ -170,7 +174,7 @@ def check_noise_left(answer):
             "a network narrower than the patch leaves something: whole numbers would cut it off":
                 0.0,
             "values and width changed places": max(0, width - values) / width,
-        }, where=f"{values} values and width {width}")
+        }, tol=1e-6, where=f"{values} values and width {width}")
 
 
 CURVES = [

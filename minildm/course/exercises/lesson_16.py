@@ -20,7 +20,8 @@ def cross_attention_parameters(dim, context_dim):
 def check_cross_attention_parameters(answer):
     for dim, context in (320, 768), (1280, 768), (97, 64), (40, 40), (7, 30):
         want = 2 * dim**2 + 2 * context * dim + dim
-        equal(answer(dim, context), want, {
+        # float64 has such counts exactly
+        answer.case((dim, context), torch.tensor(want, dtype=torch.float64), {
             "only the output has a bias: q, k and v have none": want + 3 * dim,
             "only the output has a bias, one: keys and values have none": want + 2 * dim,
             "only the output has a bias, one: queries have none": want + dim,
@@ -44,7 +45,7 @@ def check_cross_attention_parameters(answer):
             "a matrix has width times width numbers, not their sum":
                 2 * (dim + dim) + 2 * (context + dim) + dim,
             "heads share the width dim between them: nothing is multiplied by them": 8 * want,
-        }, where=f"dim {dim}, context_dim {context}")
+        }, tol=1e-9, where=f"dim {dim}, context_dim {context}")
 
 
 def place_of(n, blocks=2):
@@ -154,8 +155,7 @@ def wrong_tables(start, end, steps):
         "that is 1 - alpha_bar": 1 - right,
         "that is the signal to the noise: alpha_bar is wanted": right / (1 - right),
         "the table begins with its first beta, not with 1": torch.cat([one, right[:-1]]),
-        "the table begins with its first beta: the 1 in front is too much":
-            torch.cat([one, right]),
+        "the table begins with its first beta, not a 1 in front": torch.cat([one, right]),
         "the last beta is in the table, the first is not left out": product(longer[1:]**2),
         "the last beta is in the table, as the first is": product(longer[:-1]**2),
         "from beta_start to beta_end, not back": product(betas.flip(0)),
@@ -193,7 +193,6 @@ def wrong_entries(n):
         "from noise to data: the largest first": want.flip(0),
         "steps_offset: each is one further on": want - 1,
         "steps_offset: each is one further on, and the largest comes first": want.flip(0) - 1,
-        "steps_offset is added, not subtracted": want - 2,
         "steps_offset is 1, added once": want + 1,
         "the offset is 1, once, not 1 a step": back * (apart + 1),
         "multiples from 0, not from 1": want + apart,
@@ -208,7 +207,6 @@ def wrong_entries(n):
         "multiples of the whole 1000 // n: it isn't 20 always": back * 20 + 1,
         "an entry is a number of 0..999, not a time of 0..1": (want + 1) / 1000,
         "an entry is a number of 0..999, not a part of 1": want / 1000,
-        "n steps: one entry is too many": torch.arange(n + 1).flip(0) * apart + 1,
         "the first n entries: they are spread over the table": back,
         "the first n entries: they are spread over the table, 1000 // n apart": back + 1,
         "entries, not the distances between them": torch.full((n,), apart),
@@ -289,8 +287,6 @@ def wrong_pixels(x):
             pixels(((kept + 1) * 255).round()),
         "up to 255, not to 256": pixels(((kept + 1) * 128).round()),
         "up to 255, not 254": pixels(((kept + 1) * 127).round()),
-        "from 0, not from the darkest pixel on":
-            pixels(((images - images.min()) / (images.max() - images.min()) * 255).round()),
         "round, don't cut: everything came out a little too dark": pixels(grey),
         "round to the nearest, not up": pixels(grey.ceil()),
         "round at the end: before, pixels are all -1, 0 or 1": pixels((kept.round() + 1) * 127.5),

@@ -16,6 +16,12 @@ def similarity(mx, my, vx, vy, cov, c1=0.02**2, c2=0.06**2):
     return light * (2 * cov + c2) / (vx + vy + c2)
 
 
+def about(x, y, w, mx, my):
+    """Return both windows' mean squares and their product about other means than their own."""
+    dx, dy = x - mx, y - my
+    return [(w * product).sum() for product in (dx * dx, dy * dy, dx * dy)]
+
+
 def wrong_moments(x, y, w):
     mx, my, vx, vy, cov = window_moments(x, y, w)
     even = torch.full_like(w, 1 / w.numel())
@@ -32,6 +38,8 @@ def wrong_moments(x, y, w):
             similarity(*flat[:2], x.var(), y.var(), flat[4] * w.numel() / less),
         "the means are weighted by w too, not only variances":
             similarity(*flat[:2], vx, vy, cov),
+        "the means are weighted by w too, and what lies about them":
+            similarity(*flat[:2], *about(x, y, w, *flat[:2])),
         "variances and the covariance are weighted by w too, not only means":
             similarity(mx, my, *flat[2:]),
         "variances are means of squares, weighted: these are sums without w":
@@ -82,201 +90,187 @@ def table(x, mean=None, cov=None):
 
 
 def wrong_tables(batches):
-    x = torch.cat(batches)
-    n = len(x)
-    mean, centred = x.mean(0), x - x.mean(0)
-    means = torch.stack([b.mean(0) for b in batches])
-    mean_of_means = means.mean(0)
-    outer = torch.outer(mean, mean)
-    covs = torch.stack([b.T.cov(correction=0) for b in batches])
     whole = [b for b in batches if len(b) > 1]
-    sharp = torch.stack([b.T.cov() for b in whole])
-    shares = torch.tensor([len(b) / n for b in batches])
-    pooled = (covs * shares[:, None, None]).sum(0)
-    products = x.T @ x
-    by_mean = (products - n * torch.outer(mean_of_means, mean_of_means)) / (n - 1)
-    deviations = x.T.cov().diag().sqrt()
-    wrong = {
-        "batches differ in size: the mean of their means isn't the mean": table(x, mean_of_means),
-        "batches differ in size: the mean of their means isn't the mean, in the covariance either":
-            table(x, mean_of_means, by_mean),
-        "a mean is wanted, this is the sum": table(x, x.sum(0)),
-        "the mean has n, only the covariance n - 1": table(x, x.sum(0) / (n - 1)),
-        "the covariance wants n - 1, as one number went into the mean":
-            table(x, None, x.T.cov(correction=0)),
-        "the covariance wants n - 1, not n + 1": table(x, None, centred.T @ centred / (n + 1)),
-        "the covariance isn't divided by n - 1": table(x, None, centred.T @ centred),
-        "the mean isn't subtracted: products alone are no covariance": table(x, None, products / n),
-        "the mean isn't subtracted: products alone are no covariance, with n - 1 either":
-            table(x, None, products / (n - 1)),
-        "the mean's product is there n times in the sum":
-            table(x, None, (products - outer) / (n - 1)),
-        "products over n and over n - 1 are mixed: subtract before you divide":
-            table(x, None, products / (n - 1) - outer),
-        "the means' products are of all pairs, as the covariances are: these are squares":
-            table(x, None, (products - n * mean * mean) / (n - 1)),
-        "the product of the means is added": table(x, None, (products + n * outer) / (n - 1)),
-        "the batches' covariances were averaged: that forgets how far apart the batches lie":
-            table(x, None, sharp.mean(0)),
-        "each batch had its own mean subtracted: that forgets how far apart the batches lie":
-            table(x, None, pooled),
-        "each batch had its own mean subtracted: that forgets how far apart batches lie":
-            table(x, None, pooled * n / (n - 1)),
+    x = torch.cat(batches)
+    wrong = wrong_means(batches) | wrong_covariances(x) | averaged_covariances(batches)
+    wrong |= {
         "that is the last batch's: all batches count": table(whole[-1]),
         "that is the first batch's: all batches count": table(whole[0]),
-        "the first batch is missing": table(torch.cat([*batches[1:], x[:0]])),
-        "the last batch is missing": table(torch.cat([*batches[:-1], x[:0]])),
-        "correlations: the covariance has the spread in it":
-            table(x, None, x.T.cov() / torch.outer(deviations, deviations)),
-        "a covariance is of pairs: this has the variances alone":
-            table(x, None, x.T.cov().diag().diag()),
         "the mean comes first, the covariance below it": table(x).roll(-1, 0),
+        "a covariance is of pairs: below the mean are the variances alone":
+            torch.stack([x.mean(0), x.var(0)]),
         "the mean is missing": x.T.cov(),
-        "the covariance is missing": mean,
+        "the covariance is missing": x.mean(0),
     }
-    if len(batches) == 1:
-        return {cause: result for cause, result in wrong.items() if " is missing" not in cause}
+    if len(batches) > 1:
+        wrong["the first batch is missing"] = table(torch.cat(batches[1:]))
+        wrong["the last batch is missing"] = table(torch.cat(batches[:-1]))
     return wrong
+
+
+def wrong_means(batches):
+    x = torch.cat(batches)
+    n = len(x)
+    mean_of_means = torch.stack([b.mean(0) for b in batches]).mean(0)
+    cov = (x.T @ x - n * torch.outer(mean_of_means, mean_of_means)) / (n - 1)
+    where = "batches differ in size: the mean of their means isn't the mean"
+    return {
+        where: table(x, mean_of_means),
+        f"{where}, in the covariance either": table(x, mean_of_means, cov),
+        "a mean is wanted, this is the sum": table(x, x.sum(0)),
+        "the mean has n, only the covariance n - 1": table(x, x.sum(0) / (n - 1)),
+    }
+
+
+def wrong_covariances(x):
+    n, mean, products = len(x), x.mean(0), x.T @ x
+    outer = torch.outer(mean, mean)
+    scatter = products - n * outer
+    cov = x.T.cov()
+    deviations = cov.diag().sqrt()
+    likely = {
+        "the covariance wants n - 1, as one number went into the mean": scatter / n,
+        "the covariance wants n - 1, not n + 1": scatter / (n + 1),
+        "the covariance isn't divided by n - 1": scatter,
+        "the mean isn't subtracted: products alone are no covariance": products / n,
+        "the mean isn't subtracted: products alone are no covariance, with n - 1 either":
+            products / (n - 1),
+        "the mean's product is there n times in the sum": (products - outer) / (n - 1),
+        "products over n and over n - 1 are mixed: subtract before you divide":
+            products / (n - 1) - outer,
+        "the means' products are of all pairs, as the covariances are: these are squares":
+            (products - n * mean * mean) / (n - 1),
+        "the product of the means is added": (products + n * outer) / (n - 1),
+        "correlations: the covariance has the spread in it":
+            cov / torch.outer(deviations, deviations),
+        "a covariance is of pairs: this has the variances alone": cov.diag().diag(),
+        "a covariance is of pairs: this has the standard deviations alone": deviations.diag(),
+    }
+    return {cause: table(x, cov=wrong) for cause, wrong in likely.items()}
+
+
+def averaged_covariances(batches):
+    x = torch.cat(batches)
+    sharp = torch.stack([b.T.cov() for b in batches if len(b) > 1]).mean(0)
+    scatter = sum((b - b.mean(0)).T @ (b - b.mean(0)) for b in batches)
+    forgets = "that forgets how far apart the batches lie"
+    return {
+        f"the batches' covariances were averaged: {forgets}": table(x, cov=sharp),
+        f"each batch had its own mean subtracted: {forgets}": table(x, cov=scatter / len(x)),
+        f"each batch has its own mean subtracted: {forgets}": table(x, cov=scatter / (len(x) - 1)),
+    }
 
 
 def wrong_discrepancies(aa, bb, ab):
     n, m = len(aa), len(bb)
-    all_a, all_b, cross = aa.sum(), bb.sum(), ab.mean()
+    all_a, all_b = aa.sum(), bb.sum()
     off_a, off_b = all_a - aa.trace(), all_b - bb.trace()
-    mean_a, mean_b = off_a / (n * (n - 1)), off_b / (m * (m - 1))
-    own = mean_a + mean_b
-    upper_a, upper_b = aa.triu(1).sum(), bb.triu(1).sum()
-    paired = ab.diag().sum()
-    return {
-        "a picture was compared with itself: leave the diagonals out":
-            all_a / n**2 + all_b / m**2 - 2 * cross,
-        "the diagonals are out of the sum: n (n - 1) pairs are left":
-            off_a / n**2 + off_b / m**2 - 2 * cross,
+    pairs_a, pairs_b = n * (n - 1), m * (m - 1)
+    mean_a, mean_b = off_a / pairs_a, off_b / pairs_b
+    upper_a, upper_b = off_a / 2, off_b / 2
+    likely = {
+        "a picture was compared with itself: leave the diagonals out": all_a / n**2 + all_b / m**2,
+        "the diagonals are out of the sum: n (n - 1) pairs are left": off_a / n**2 + off_b / m**2,
         "there are n (n - 1) pairs off the diagonal, yet the sum has it":
-            all_a / (n * (n - 1)) + all_b / (m * (m - 1)) - 2 * cross,
+            all_a / pairs_a + all_b / pairs_b,
         "each pair stands twice off the diagonal: half the sum has half as many":
-            upper_a / (n * (n - 1)) + upper_b / (m * (m - 1)) - 2 * cross,
+            upper_a / pairs_a + upper_b / pairs_b,
         "the diagonal has n entries: n (n - 1) are left, not n^2 - 1":
-            off_a / (n**2 - 1) + off_b / (m**2 - 1) - 2 * cross,
-        "two sets of two sizes: bb has its own number": mean_a + off_b / (n * (n - 1)) - 2 * cross,
-        "two sets of two sizes: aa has its own number": off_a / (m * (m - 1)) + mean_b - 2 * cross,
-        "the diagonal of bb is still in": mean_a + all_b / m**2 - 2 * cross,
-        "the diagonal of aa is still in": all_a / n**2 + mean_b - 2 * cross,
+            off_a / (n**2 - 1) + off_b / (m**2 - 1),
+        "two sets of two sizes: bb has its own number": mean_a + off_b / pairs_a,
+        "two sets of two sizes: aa has its own number": off_a / pairs_b + mean_b,
+        "the diagonal of bb is still in": mean_a + all_b / m**2,
+        "the diagonal of aa is still in": all_a / n**2 + mean_b,
+        "bb is missing": mean_a,
+        "aa is missing": mean_b,
+        "bb is subtracted: likeness within either set counts alike": mean_a - mean_b,
+    }
+    likely["a picture is not always 1 like itself: the diagonal has other numbers"] = (
+        (all_a - n) / pairs_a + (all_b - m) / pairs_b)
+    likely = {cause: own - 2 * ab.mean() for cause, own in likely.items()}
+    likely["sums of unlike many pairs can't be compared: means are wanted"] = (
+        off_a + off_b - 2 * ab.sum())
+    likely["the means are missing, and the diagonals are in"] = all_a + all_b - 2 * ab.sum()
+    return likely | wrong_cross_terms(mean_a + mean_b, ab)
+
+
+def wrong_cross_terms(own, ab):
+    n, m = ab.shape
+    cross = ab.mean()
+    right = own - 2 * cross
+    unpaired = ab.sum() - ab.diag().sum()
+    whole = "the cross term has no diagonal to leave out"
+    return {
         "the cross term counts twice": own - cross,
         "the cross term is subtracted: likeness of both sets makes them nearer": own + 2 * cross,
         "the cross term is a mean of all n m pairs": own - 2 * ab.sum() / (n * (m - 1)),
-        "the cross term has no diagonal to leave out: all its pairs are of two pictures":
-            own - 2 * (ab.sum() - paired) / (n * m),
-        "the cross term has no diagonal to leave out: its n m pairs are all of two pictures":
-            own - 2 * (ab.sum() - paired) / (n * m - min(n, m)),
-        "sums of unlike many pairs can't be compared: means are wanted":
-            off_a + off_b - 2 * ab.sum(),
-        "the means are missing, and the diagonals are in": all_a + all_b - 2 * ab.sum(),
-        "likeness within a set is on the plus side": 2 * cross - own,
+        "the cross term is a mean of n m pairs, not n n": own - 2 * ab.sum() / n**2,
+        "the cross term is a mean of n m pairs, not m m": own - 2 * ab.sum() / m**2,
+        "both halves of the cross term count: it is not symmetric":
+            own - 2 * ab.triu(1).mean(),
+        f"{whole}: all its pairs are of two pictures": own - 2 * unpaired / (n * m),
+        f"{whole}: each of its pairs is of two pictures":
+            own - 2 * unpaired / (n * m - min(n, m)),
+        "likeness within a set is on the plus side": -right,
         "a mean of both sets' own likeness: their sum is wanted": own / 2 - cross,
-        "bb is missing": mean_a - 2 * cross,
-        "aa is missing": mean_b - 2 * cross,
         "the cross term is missing": own,
-        "bb is subtracted: likeness within either set counts alike": mean_a - mean_b - 2 * cross,
-        "the root is not wanted: it may be less than 0": (own - 2 * cross).abs().sqrt(),
-        "it may be less than 0: don't cut it off": (own - 2 * cross).clamp(min=0),
-        "it may be less than 0: keep the sign": (own - 2 * cross).abs(),
+        "the root is not wanted: it may be less than 0": right.abs().sqrt(),
+        "it may be less than 0: keep the sign": right.abs(),
     }
 
 
 def wrong_shares(real, fake, k):
-    among_real = torch.cdist(real, real).sort(1).values
-    among_fake = torch.cdist(fake, fake).sort(1).values
+    own = torch.cdist(fake, fake).sort(1).values[:, k]
+    radius = torch.cdist(real, real).sort(1).values[:, k]
     between = torch.cdist(real, fake)
-    each = between.sort(1).values
-    radius, own = among_real[:, k], among_fake[:, k]
-    less = among_real[:, k - 1]
-    more = among_real[:, min(k + 1, len(real) - 1)]
     near = between <= radius[:, None]
-    third = among_real[:, 3]
-    far = among_real.flip(1)[:, k]
-    mean = among_real[:, 1:k + 1].mean(1)
+    of_fakes = between <= own
+    held = near.any(1).float()
 
     def share(hit):
         return hit.float().mean()
 
-    def held(size):
-        return share(each[:, 0] <= size)
-
     wrong = {
-        "one neighbour too few: the nearest to a point is that point": held(less),
-        "one neighbour too many: the k-th after the point itself": held(more),
         "this is precision, the share of fake": share(near.any(0)),
-        "this is recall: the balls are about the real ones here":
-            share((between <= own[None]).any(1)),
-        "the balls are about real points, and are counted": share((between <= own[None]).any(0)),
+        "this is recall: the balls are about the real ones here": share(of_fakes.any(1)),
         "one fake in the ball is enough: it needs neither all": share(near.all(1)),
         "one fake in the ball is enough: it needs no k": share(near.sum(1) >= k),
         "that is the share of all pairs: a ball counts once": share(near),
         "fakes in balls were counted: a ball counts once, however many it holds":
             near.sum(1).float().mean(),
-        "that is the number of balls: their share is wanted": near.any(1).float().sum(),
-        "those are the balls without a fake": share(~near.any(1)),
+        "that is the number of balls: their share is wanted": held.sum(),
+        "those are the balls without a fake": 1 - held.mean(),
         "a number of balls over the number of fakes: the share is of real points":
-            near.any(1).sum() / len(fake),
+            held.sum() / len(fake),
         "that is density, which counts fakes": near.sum() / (k * len(fake)),
-        "far, not near: a radius is the k-th smallest distance, and what is nearer is in":
-            held(far),
-        "far, not near: a ball holds what is nearer than its radius": share((~near).any(1)),
-        "each real point has a ball of its own: here all have the mean radius": held(radius.mean()),
-        "each real point has a ball of its own: here all have the median radius":
-            held(radius.median()),
-        "each real point has a ball of its own: here all have the largest radius":
-            held(radius.max()),
-        "k is an argument: 3 is not always asked for": held(third),
-        "the k-th neighbour's distance, not the mean of the k nearest": held(mean),
-        "the distance, not its square, is the radius": held(radius.square()),
+        "every ball has fakes outside: what is nearer than its radius counts":
+            share((~near).any(1)),
+        "k is a number of neighbours: the share isn't multiplied by it": k * held.mean(),
+        "k is a number of neighbours: the share isn't divided by it": held.mean() / k,
     }
     # with two sizes this answer ends in an error, which says so
     if len(fake) == len(real):
         other = share((between <= radius).any(1))
         wrong["each real point has its own ball: these radii met the other axis"] = other
-    return wrong
+    return wrong_radii(real, fake, k) | wrong
 
 
-def all_distances(query, reference):
-    """Return the distance of each query to each reference, (N, M)."""
-    q, r = query.float().flatten(1), reference.float().flatten(1)
-    return (q[:, None] - r).norm(dim=2) / 127.5
-
-
-def wrong_distances(query, reference):
-    away = all_distances(query, reference)
-    want = away.amin(1)
-    wrapped = (query[:, None] - reference[None]).float().flatten(2)
-    steps = (query[:, None].float() - reference[None]).flatten(2) / 127.5
-    bytes_squared = (query[:, None] - reference[None]).square().flatten(2).float()
-    pixels = query[0].numel()
-    second = away.sort(1).values[:, min(1, len(reference) - 1)]
-    return {
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats first": wrapped.norm(dim=2).amin(1),
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats come before the difference":
-            wrapped.norm(dim=2).amin(1) / 127.5,
-        "uint8 has no negative numbers: 3 - 5 is 254. Floats before you subtract":
-            (wrapped / 127.5 - 1).norm(dim=2).amin(1),
-        "squares of uint8 begin at 0 again beyond 255. Floats before you square":
-            bytes_squared.sum(2).sqrt().amin(1),
-        "in units of 0 to 255: pictures are in [-1, 1] here": want * 127.5,
-        "the range is 2 wide, not 1": want / 2,
-        "the root is missing": want.square(),
-        "the root is missing, and it is the mean": want.square() / pixels,
-        "the sum over pixels, not their mean": want / pixels**0.5,
-        "the sum of squares, not of absolute values": steps.abs().sum(2).amin(1),
-        "squares, not absolute values, and no mean": steps.abs().mean(2).amin(1),
-        "all pixels count: this is the largest difference": steps.abs().amax(2).amin(1),
-        "the nearest query of each reference: the other axis": away.amin(0),
-        "the nearest, not the farthest": away.amax(1),
-        "the nearest, not the mean of all": away.mean(1),
-        "the nearest, not the median of all": away.median(1).values,
-        "that is the second nearest: no query is among the references": second,
-        "one distance for each query: this is the least of all": away.amin(),
-        "one distance for each query: this is their mean": want.mean(),
-        "all distances: only the least of each row is wanted": away,
-        "that is the distance to the first reference, not to the nearest": away[:, 0],
-        "that is the difference of the brightness": steps.mean(2).abs().amin(1),
+def wrong_radii(real, fake, k):
+    """The share of balls that hold a fake, with some wrong radii."""
+    apart = torch.cdist(real, real).sort(1).values
+    radius = apart[:, k]
+    own_ball = "each real point has a ball of its own"
+    sizes = {
+        "one neighbour too few: the nearest to a point is that point": apart[:, k - 1],
+        "one neighbour too many: the k-th after the point itself": apart[:, k + 1],
+        "every ball holds a fake then: a radius is the k-th smallest distance of real points":
+            apart.flip(1)[:, k],
+        f"{own_ball}: here all have the mean radius": radius.mean(),
+        f"{own_ball}: here all have the median radius": radius.median(),
+        f"{own_ball}: here all have the largest radius": radius.max(),
+        "k is an argument: 3 is not always asked for": apart[:, 3],
+        "the k-th neighbour's distance, not the mean of the k nearest": apart[:, 1:k + 1].mean(1),
+        "the distance, not its square, is the radius": radius.square(),
     }
+    nearest = torch.cdist(real, fake).amin(1)
+    return {cause: (nearest <= size).float().mean() for cause, size in sizes.items()}

@@ -1,9 +1,9 @@
-"""minildm: latent diffusion from scratch, small enough to read, real enough to run Stable Diffusion.
+"""minildm: latent diffusion from scratch, small enough to read, and it runs Stable Diffusion.
 
 A folder is a wing of the house: `diffusion` is the subject, `nn` holds the networks, `training` the
 loop, `model.py` what a trained model is. A wing imports only from those below it; this file, which
-all may use, imports nothing heavy. What a lesson needs every time is offered here, and loaded when it
-is asked for:
+all may use, imports nothing heavy. What a lesson needs every time is offered here, and loaded when
+it is asked for:
 
     from minildm import LatentDiffusion, data, exercises, plotting
 """

@@ -40,7 +40,7 @@ RIGHT = [
             if out[i] == pair[0] and out[i + 1] == pair[1]:
                 out[i:i + 2] = ["".join(pair)]
             i += 1
-        return out
+        return tuple(out)
      """),
     ("merge_pair", """
         out, used = [], False
@@ -157,7 +157,8 @@ WRONG = [
     ("merge_pair", "str, a tuple is wanted", by_hand(result="' '.join(out)")),
     ("merge_pair", "the others stay|other symbols stay",
      "tuple(a + b for a, b in pairwise(symbols) if (a, b) == pair)"),
-    ("merge_pair", "has just joined", """
+    ("merge_pair", "a tuple", by_hand(result="out")),
+    ("merge_pair", "has just joined|a tuple", """
         out = []
         for symbol in symbols:
             ends = out and (out[-1] == pair[0] or set(out[-1]) == set(pair[0]))

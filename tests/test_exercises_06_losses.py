@@ -102,7 +102,8 @@ WRONG = [
     ("clip_loss", "no gradient", LOGITS + "    return ((F.cross_entropy(logits, k)"
      " + F.cross_entropy(logits.T, k)) / 2).item()"),
     ("clip_loss", "reaches text_vectors", LOGITS.replace("t.T", "t.T.detach()") + BOTH),
-    ("clip_loss", "not for others|should be", LOGITS.replace("temperature", "0.3") + BOTH),
+    ("clip_loss", "reaches temperature|not for others|should be",
+     LOGITS.replace("temperature", "0.3") + BOTH),
     ("clip_loss", "shape", LOGITS + """
     return F.cross_entropy(logits, k, reduction="none")"""),
     ("shared_targets", "sum to 1", "(meaning[:, None] == meaning).float()"),

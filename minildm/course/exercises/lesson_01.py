@@ -46,12 +46,12 @@ def kl(mean, logvar):
 @check(reference=kl, forbidden=[Gaussian])
 def check_kl(answer):
     for shape in (3, 5), (2, 3, 4, 7):
-        mean = randn(*shape)
+        mean = randn(*shape).requires_grad_()
         # wide enough to tell exp(logvar), its root and 1 + logvar apart
-        logvar = 1.5 * randn(*shape, seed=1)
+        logvar = (1.5 * randn(*shape, seed=1)).requires_grad_()
         want = kl(mean, logvar)
         square, var, std = mean.square(), logvar.exp(), (logvar / 2).exp()
-        answer.case((mean, logvar), want, {
+        got = answer.case((mean, logvar), want, {
             "the factor 1/2 is missing": 2 * want,
             "the sign: a divergence is never negative": -want,
             "the standard deviation stands in the variance's place":
@@ -71,6 +71,7 @@ def check_kl(answer):
             "one for each value, not a sum": want.sum(),
             "one for each value, not their mean": want.mean(),
         }, where=f"shape {shape}")
+        compare_gradients(got, want, mean=mean, logvar=logvar)
 
 
 def vae_loss(images, copies, mean, logvar, kl_weight):

@@ -152,7 +152,7 @@ def check_hinge(answer):
     # scores on both sides of both margins
     for shape, gap in ((6, 1, 4, 3), 1.5), ((3, 2, 5, 7), 0.4):
         real = (2 * randn(*shape) + gap).requires_grad_()
-        fake = (2 * randn(*shape, seed=1) - gap).requires_grad_()
+        fake = (2 * randn(shape[0] + 2, *shape[1:], seed=1) - gap).requires_grad_()
         want = hinge(real, fake)
         of_real, of_fake = F.relu(1 - real), F.relu(1 + fake)
         without_relu = (1 - real).mean() + (1 + fake).mean()
@@ -183,8 +183,8 @@ def check_hinge(answer):
                 (of_real.square().mean() + of_fake.square().mean()) / 2,
             "that is the loss of the other side, which wants fakes to score high": -fake.mean(),
             "that is cross-entropy's soft hinge: relu":
-                (F.softplus(-real) + F.softplus(fake)).mean() / 2,
-            "one number, the mean of all patches": (of_real + of_fake) / 2,
+                (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2,
+            "each side has its own mean": torch.cat([of_real, of_fake]).mean(),
         }, where=f"scores of shape {shape}")
         compare_gradients(got, want, real=real, fake=fake)
 
@@ -202,7 +202,8 @@ def check_adaptive_weight(answer):
     # gradients of very different lengths, far above the small number that guards the division
     for n, width, scale in (5, 3, 0.1), (7, 4, 2.0):
         weight = randn(2, width).requires_grad_()
-        out = randn(n, width, seed=1) @ weight.T
+        before = randn(n, width, seed=1).requires_grad_()
+        out = before @ weight.T
         rec = 3 * out.abs().mean()
         adv = scale * out.square().sum()
         of_rec, = torch.autograd.grad(rec, weight, retain_graph=True)
@@ -233,5 +234,5 @@ def check_adaptive_weight(answer):
         }, tol=1e-3)
         if isinstance(got, torch.Tensor) and got.requires_grad:
             fail("a weight, not a term: detach it")
-        if weight.grad is not None:
-            fail("it left a gradient in last_layer.grad, where the next step would add to it")
+        if weight.grad is not None or before.grad is not None:
+            fail("it left a gradient in last_layer.grad or elsewhere: the next step adds to it")

@@ -2,6 +2,7 @@
 
 import torch
 
+from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.nn import layers
@@ -66,7 +67,7 @@ def check_time_scale(answer):
     # B = H and C = W: who forgets the two axes gets a wrong result, not torch's error
     for shape in (3, 5, 3, 5), (2, 3, 7, 4):
         h = randn(*shape)
-        emb = randn(shape[0], 2 * shape[1], seed=1)
+        emb = randn(shape[0], 2 * shape[1], seed=1).requires_grad_()
         scale, shift = emb[:, :, None, None].chunk(2, 1)
         even, odd = emb[:, 0::2, None, None], emb[:, 1::2, None, None]
         want = h * (1 + scale) + shift
@@ -89,7 +90,8 @@ def check_time_scale(answer):
             by_column, more = emb.chunk(2, 1)
             cause = "emb met the last axes, height and width: it is for pictures and channels"
             likely[cause] = h * (1 + by_column) + more
-        answer.case((h, emb), want, likely, where=f"h {shape}")
+        got = answer.case((h, emb), want, likely, where=f"h {shape}")
+        compare_gradients(got, want, emb=emb)
 
 
 def split(x, heads):

@@ -193,7 +193,7 @@ def sample(step, denoise, noise, n):
 @check(reference=sample, forbidden=[samplers.ddim, samplers.ddpm, samplers.euler])
 def check_sample(answer):
     # one step, too, and numbers of steps of which 1 / n is no power of 2
-    for n, shape in (4, (3, 2)), (1, (2, 5)), (7, (3, 2, 5, 4)):
+    for n, shape in (4, (3, 2)), (1, (2, 5)), (7, (3, 2, 5, 4)), (49, (2, 3)):
         x, walk, counted = randn(*shape), Walk(), Walk()
         ts = torch.linspace(1, 0, n + 1)
         inner = torch.linspace(1, 0, n + 2)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import equal
+from minildm.course.exercises.compare import equal, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.data import tokenizer
@@ -74,6 +74,8 @@ def check_merge_pair(answer):
         wrong = {cause: tuple(result.split()) for cause, result in likely.items()}
         got = answer(symbols, pair)
         equal(got, want, wrong, where=f"{symbols} with the pair {pair}")
+        if not isinstance(got, tuple):
+            fail("the symbols are right: a tuple is wanted, for the next merge")
 
 
 def sentence_state(states, ids, end):
@@ -174,16 +176,18 @@ def clip_loss(image_vectors, text_vectors, temperature):
 @check(reference=clip_loss, forbidden=[clip.contrastive_loss])
 def check_clip_loss(answer):
     # temperatures on both sides of 1: dividing and multiplying differ
-    for size, width, tau in (5, 8, 0.3), (7, 4, 1.6):
+    for size, width, temperature in (5, 8, 0.3), (7, 4, 1.6):
         i = 2 * randn(size, width)
         # pairs that belong together a little, and lengths far from 1
         t = 3 * randn(size, width, seed=1) + 0.5 * i
         i.requires_grad_()
         t.requires_grad_()
+        # CLIP learns its temperature, so the gradient must reach it
+        tau = torch.tensor(temperature, requires_grad=True)
         want = clip_loss(i, t, tau)
-        got = answer.case((i, t, tau), want, likely_clip_losses(i, t, tau),
-                          where=f"{size} pairs of width {width}, temperature {tau}")
-        compare_gradients(got, want, image_vectors=i, text_vectors=t)
+        got = answer.case((i, t, tau), want, likely_clip_losses(i, t, temperature),
+                          where=f"{size} pairs of width {width}, temperature {temperature}")
+        compare_gradients(got, want, image_vectors=i, text_vectors=t, temperature=tau)
 
 
 def likely_clip_losses(i, t, tau):

@@ -191,7 +191,7 @@ def check_rescaled(answer):
     for shape, phi in ((3, 2, 5, 4), 0.7), ((4, 3, 2, 6), 0.2):
         count, channels = shape[:2]
         # pictures and channels have spreads and means of their own
-        gain = torch.linspace(2, 5, count).reshape(-1, 1, 1, 1)
+        gain = torch.linspace(0.4, 5, count).reshape(-1, 1, 1, 1)
         tilt = torch.linspace(0.5, 1.5, channels).reshape(-1, 1, 1)
         cond = randn(*shape) * tilt - 0.3
         guided = gain * (cond + 0.4 * randn(*shape, seed=1)) * tilt + 0.5

@@ -170,5 +170,5 @@ def check_block_parameters(answer):
             "one block is asked for, not two": 2 * want,
         }, where=f"width {dim}")
         # equal takes 396.0 for 396
-        if isinstance(got, float):
-            fail("the number is right: a count is an int, this is a float")
+        if not isinstance(got, int):
+            fail(f"the number is right: a count is an int, this is a {type(got).__name__}")

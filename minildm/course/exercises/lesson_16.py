@@ -213,9 +213,6 @@ def wrong_entries(n):
     }
 
 
-SCALE = 0.18215
-
-
 class Decoder:
     """In place of a VAE: pixels that depend on all latents, some of them beyond [-1, 1]."""
 

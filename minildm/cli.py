@@ -21,12 +21,14 @@ import tyro
 from minildm import __version__
 from minildm.answers import exit_code, report, unboxed
 from minildm.options import (
+    SETS,
     check,
     check_data,
     check_not_empty,
     check_out_folder,
     check_out_picture,
     check_seed,
+    check_size,
     expanded,
 )
 
@@ -60,9 +62,7 @@ class Run:
     def check_run(self, sets: tuple[str, ...]):
         check_data(self.data, sets)
         check_seed(self.seed)
-        check("--size", self.size is None or 8 <= self.size <= 256, "8 to 256", self.size)
-        own = self.size is None or self.data.startswith("folder:")
-        check("--size", own, "its place beside --data folder:PATH", self.size)
+        check_size(self.size, self.data)
         both = self.mirror and self.no_mirror
         check("--mirror", not both, "no --no-mirror beside it", "--no-mirror")
         for folder in self.folders():
@@ -83,7 +83,11 @@ class Run:
         """
         if self.out is not None:
             return expanded("--out", self.out)
-        words = [type(self).__name__.lower(), Path(name.removeprefix("folder:")).name]
+        if name.startswith("folder:"):
+            # `.` and `..` have a name, too, and a folder `mnist` is not MNIST
+            name = expanded("--data", Path(name.removeprefix("folder:"))).resolve().name
+            name = f"folder-{name}" if name in SETS else name
+        words = [type(self).__name__.lower(), name]
         chosen = (self.recipe, self.backbone, self.objective)
         words += [word for word in chosen if word not in ("auto", "flow")]
         if getattr(self, "captions", False):
@@ -201,7 +205,8 @@ class Sample:
         samples.save_pictures(out, images, names, cols)
         guided_by = ", ".join(map(str, guidance)) or "no guidance"
         seconds = time.perf_counter() - began
-        print(f"{len(wanted)} pictures in {seconds:.1f} s, {guided_by}: {out}")
+        plural = "" if len(wanted) == 1 else "s"
+        print(f"{len(wanted)} picture{plural} in {seconds:.1f} s, {guided_by}: {out}")
 
 
 @dataclass(frozen=True)
@@ -210,9 +215,12 @@ class Evaluate:
 
     samples: Path = Path("runs/demo-mnist/samples.npz")  # images uint8 (N, H, W[, 3]), labels (N,)
     data: str = "mnist"  # the set that the samples imitate
+    size: int | None = None  # side of a folder's pictures, as of the demo that drew
+    mirror: Switch = False  # the classifier learns mirror images, as of the demo that drew
 
     def check(self):
         check_data(self.data)
+        check_size(self.size, self.data)
         exists = "a samples.npz that exists; minildm demo writes one"
         check("--samples", expanded("--samples", self.samples).is_file(), exists, self.samples)
 
@@ -221,12 +229,13 @@ class Evaluate:
         from minildm.evaluation.score import format_scores
         from minildm.samples import load_samples
 
-        path, real = expanded("--samples", self.samples), data.load(self.data)
+        path = expanded("--samples", self.samples)
+        real = data.load(self.data, **({"size": self.size} if self.size else {}))
         images, labels = load_samples(path, real)
         # a classifier that must be trained first is kept beside the samples, where that is allowed
         with tempfile.TemporaryDirectory() as elsewhere:
             folder = path.parent if os.access(path.parent, os.W_OK) else Path(elsewhere)
-            scores = demo.measure(images, labels, real, folder)
+            scores = demo.measure(images, labels, real, folder, self.mirror or None)
         print(format_scores(scores))
 
 

@@ -119,7 +119,7 @@ class Prompts:
             )
         if not all(isinstance(word, str) for word in wanted):
             raise MinildmError("this model draws prompts, not labels", "generate",
-                               'pass a list of sentences: ["a red three"]')
+                               'pass sentences: ["a red three"], or --prompt "a red three"')
         return self.tokenizer(list(wanted), self.length)
 
     @torch.no_grad()

@@ -86,7 +86,10 @@ def train_model(name: str, out: Path, seed: int, recipe_name: str, words=("auto"
         check_before_training(images, out)
         trained = experiment_for(images).train(images, options, out)
         trained.model.save(out / "model")
-    print(f"the model is in {out / 'model'}: minildm sample --model {out / 'model'}")
+    command = f"minildm sample --model {out / 'model'}"
+    if captions or images.truth is not None:
+        command += f' --prompt "{images.captions[0]}"'
+    print(f"the model is in {out / 'model'}: {command}")
 
 
 def judge_of(images: data.ImageSet, out: Path, mirror: bool | None = None):

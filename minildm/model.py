@@ -13,7 +13,6 @@ size: all of its noise depends on (s, k) and the step alone.
 
 import functools
 import inspect
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from minildm import MinildmError, saved
 from minildm.conditioners import Conditioner, Prompts
 from minildm.data.tokenizer import Tokenizer
 from minildm.diffusion.denoiser import Denoiser
-from minildm.diffusion.guidance import Cfg, as_tuple, guided
+from minildm.diffusion.guidance import Cfg, as_tuple, guided, has_cfg, with_scale
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import leading_grid, rounded_grid, shift, time_grid
 from minildm.latents import FeatureLatents, LatentSpace
@@ -68,7 +67,16 @@ class LatentDiffusion:
         self.class_names = tuple(class_names)
         self.dtype = dtype
         self.facts = facts or {}
-        for guide in guides_in(self.guidance):
+
+    @property
+    def guidance(self) -> tuple:
+        """A tuple of values of `diffusion.guidance`; one value or None may be assigned as well."""
+        return self._guidance
+
+    @guidance.setter
+    def guidance(self, guidance):
+        self._guidance = as_tuple(guidance)
+        for guide in guides_in(self._guidance):
             guide.eval()
 
     @property
@@ -161,10 +169,9 @@ class LatentDiffusion:
         # off means off: no guide speaks, either
         if guidance_scale == 1:
             return ()
-        if not any(isinstance(value, Cfg) for value in self.guidance):
+        if not has_cfg(self.guidance):
             return (Cfg(guidance_scale), *self.guidance)
-        return tuple(replace(value, scale=guidance_scale) if isinstance(value, Cfg) else value
-                     for value in self.guidance)
+        return with_scale(self.guidance, guidance_scale)
 
     @torch.no_grad()
     def generate(self, wanted, num_inference_steps: int | None = None, *, guidance=DEFAULT,
@@ -221,11 +228,18 @@ class LatentDiffusion:
     def save(self, folder, facts: dict | None = None):
         """Write one folder: weights as fp16, the `ModelSpec`, class names, facts.
 
-        Raises MinildmError, before anything is written, for weights that fp16 can't hold.
+        Raises MinildmError, before anything is written, for weights that fp16 can't hold, and for
+        guides that the folder has no place for.
         """
         if self.sampling.published:
             raise MinildmError("published weights are not saved anew", folder,
                                "copy the folder they are in")
+        for guide in guides_in(self.guidance):
+            # one set of weights is kept, for a network built as the denoiser's is
+            first = guide is guides_in(self.guidance)[0]
+            if not first or guide.network.config != self.denoiser.network.config:
+                raise MinildmError("guidance holds more than one network of the denoiser's form",
+                                   folder, "save with one guide of the denoiser's configuration")
         tensors = saved.half(saved.tensors_of(self._modules()), folder)
         meta = {"model": self.spec.to_json(), "class_names": self.class_names,
                 "image_size": self.image_size, "facts": {**self.facts, **(facts or {})}}
@@ -246,7 +260,7 @@ class LatentDiffusion:
             from minildm.published.load import load_pipeline
 
             return load_pipeline(path, dtype, device)
-        return cls(**saved.parts_of(*saved.read(folder), device, dtype))
+        return cls(**saved.load_parts(folder, device, dtype))
 
 
 def grid_of(sampler) -> str:

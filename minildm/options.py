@@ -48,9 +48,12 @@ def expanded(option: str, path: Path) -> Path:
         check(option, False, "a path without ~, for that home folder is not known", path)
 
 
+SETS = "mnist", "fashion-mnist", "cifar10", "glyphs"       # what every command takes
+
+
 def check_data(name: str, extra: tuple[str, ...] = ()):
     """Refuse a name that is no set, and a folder that is not there."""
-    names = (*extra, "mnist", "fashion-mnist", "cifar10", "glyphs")
+    names = (*extra, *SETS)
     kind, _, path = name.partition(":")
     is_folder = kind == "folder" and bool(path)
     check("--data", name in names or is_folder, ", ".join(names) + " or folder:PATH", name)
@@ -91,6 +94,13 @@ def check_out_picture(path: Path):
     path = expanded("--out", path)
     check("--out", not path.is_dir(), "the name of a file, not of a folder", path)
     check_writable("--out", path.absolute().parent)
+
+
+def check_size(size: int | None, data: str):
+    """Refuse a side that is too small or too large, and one of pictures that have their own."""
+    check("--size", size is None or 8 <= size <= 256, "8 to 256", size)
+    of_a_folder = size is None or data.startswith("folder:")
+    check("--size", of_a_folder, "its place beside --data folder:PATH", size)
 
 
 def check_seed(seed: int):

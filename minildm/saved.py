@@ -12,10 +12,10 @@ from minildm.nn.vae import AutoencoderKL
 from minildm.spec import ModelSpec, guidance_from_json, network_class
 from minildm.training import checkpoint
 
-SCALE = (
-    "latent_mean",
-    "latent_std",
-)  # of a VAE's latents: they stay float32, whatever the weights are
+# of a VAE's latents: these stay float32, whatever the weights are
+SCALE = "latent_mean", "latent_std"
+# what Python raises when a whole and unchanged file says something that makes no model
+MALFORMED = KeyError, TypeError, AttributeError, RuntimeError, ValueError, IndexError
 
 
 def find(folder) -> Path:
@@ -51,6 +51,19 @@ def read(folder) -> tuple[dict, dict]:
             "take the folder `model` of a run, or a name of the zoo",
         )
     return tensors, meta
+
+
+def load_parts(folder, device, dtype: torch.dtype | None) -> dict:
+    """The arguments of `LatentDiffusion` from a model's folder.
+
+    Raises MinildmError for a folder that is no model, and for one that describes none.
+    """
+    try:
+        return parts_of(*read(folder), device, dtype)
+    except MALFORMED as error:
+        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+        raise MinildmError(f"this model's description or weights make no model: {reason}", folder,
+                           "use a whole copy of this folder, or train it again") from error
 
 
 def parts_of(tensors: dict, meta: dict, device, dtype: torch.dtype | None) -> dict:

@@ -13,9 +13,9 @@ from functools import partial
 import torch
 
 from minildm import MinildmError
-from minildm.diffusion import guidance as guidance_module
 from minildm.diffusion import schedules
 from minildm.diffusion.denoiser import Denoiser, logit_normal, uniform
+from minildm.diffusion.guidance import Autoguidance, Cfg, Interval
 from minildm.diffusion.schedules import Schedule
 from minildm.latents import FeatureLatents, LatentSpace, VAELatents
 from minildm.nn.clip import TextConfig
@@ -174,6 +174,10 @@ def schedule_name(schedule: Schedule) -> str:
                        f"a model that can be saved stands on one of {', '.join(SCHEDULES)}")
 
 
+# what a saved model's guidance may be made of, by the name that is written down
+GUIDANCE = {kind.__name__: kind for kind in (Cfg, Autoguidance, Interval)}
+
+
 def guides_in(values) -> list[torch.nn.Module]:
     """The networks that guidance holds, however deep."""
     if isinstance(values, torch.nn.Module):
@@ -191,6 +195,8 @@ def guides_in(values) -> list[torch.nn.Module]:
 def guidance_to_json(values) -> tuple[dict, ...]:
     """Guidance as JSON: {"kind": "Cfg", "scale": 2.0, ...}; a network in it becomes `true`."""
     def plain(value):
+        if isinstance(value, tuple | list):
+            return tuple(plain(each) for each in value)
         if not is_dataclass(value):
             return True if isinstance(value, torch.nn.Module) else value
         settings = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
@@ -202,10 +208,12 @@ def guidance_to_json(values) -> tuple[dict, ...]:
 def guidance_from_json(values, guide: Denoiser | None) -> tuple:
     """The way back. `guide` takes the place of the network that was left out."""
     def real(value):
+        if isinstance(value, tuple | list):
+            return tuple(real(each) for each in value)
         if not isinstance(value, dict):
             return value
-        kind = getattr(guidance_module, str(value.get("kind")), None)
-        if not (isinstance(kind, type) and is_dataclass(kind)):
+        kind = GUIDANCE.get(value.get("kind"))
+        if kind is None:
             raise MinildmError(
                 f"there is no guidance {value.get('kind')!r}",
                 "LatentDiffusion.load",
@@ -213,7 +221,13 @@ def guidance_from_json(values, guide: Denoiser | None) -> tuple:
             )
         settings = {name: real(setting) for name, setting in value.items() if name != "kind"}
         if "guide" in settings:
+            if guide is None:
+                raise MinildmError("the guide's weights are missing", "LatentDiffusion.load",
+                                   "use a whole copy of this folder")
             settings["guide"] = guide
         return kind(**settings)
 
+    if not all(isinstance(value, dict) for value in values):
+        raise MinildmError(f"{values!r:.99} is no guidance", "LatentDiffusion.load",
+                           "use a whole copy of this folder")
     return tuple(real(value) for value in values)

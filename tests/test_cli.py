@@ -198,7 +198,7 @@ def test_prompts_are_no_mathematics_and_guidance_is_said(tmp_path, capsys):
     words = ["sample", "--prompt", r"a $\frac$ red three", "--steps", "1"]
     words += ["--out", str(tmp_path / "a.png")]
     assert cli.main(words) == 0
-    assert "1 pictures" in (said := capsys.readouterr().out) and "classifier-free guidance 4" in said
+    assert "1 picture" in (said := capsys.readouterr().out) and "classifier-free guidance 4" in said
     assert cli.main([*words, "--guidance-scale", "1"]) == 0
     assert "no guidance" in capsys.readouterr().out
 
@@ -271,6 +271,8 @@ def test_what_trains_another_model_has_a_folder_of_its_own():
     assert folder("train --data mnist --captions") == "runs/train-mnist-captions"
     assert folder("train --data folder:a/b --backbone unet --objective eps") == "runs/train-b-unet-eps"
     assert folder("train --data folder:a/b --size 64 --no-mirror") == "runs/train-b-size64-no-mirror"
+    assert folder("train --data folder:a/b/..") == "runs/train-a"
+    assert folder("demo --data folder:a/mnist") == "runs/demo-folder-mnist"
     assert folder("demo --out x/y --data mnist --seed 1") == "x/y"
     auto = cli.parse(["demo"]).folders()
     assert [path.as_posix() for path in auto] == ["runs/demo-mnist", "runs/demo-glyphs"]

@@ -92,6 +92,20 @@ def test_guidance_is_a_value_and_none_is_the_denoiser_alone():
         model.generate([0], 2, guidance=None, guidance_scale=2.0)
 
 
+def test_guidance_may_be_assigned_as_one_value_or_none_and_its_scale_is_found_in_an_interval():
+    model = small_model()
+    model.guidance = Cfg(2.0)
+    assert model.guidance == (Cfg(2.0),) and model.spec.guidance[0]["scale"] == 2.0
+    model.guidance = None
+    assert model.guidance == () and model.guidance_of(guidance_scale=3.0) == (Cfg(3.0),)
+    model.guidance = Interval((Cfg(4.0), Cfg(2.0, phi=0.5)), 0.1, 0.8)
+    wanted = Interval((Cfg(3.0), Cfg(3.0, phi=0.5)), 0.1, 0.8)
+    assert model.guidance_of(guidance_scale=3.0) == (wanted,)
+    guide = guide_of(model).train()
+    model.guidance = Autoguidance(guide, 2.0)
+    assert not guide.training
+
+
 def test_autoguidance_leads_away_from_the_guide_on_the_latents_alone():
     """One step from pure noise, beside the equation: D_guide + w (D - D_guide), contrast taken back."""
     model = small_model(features=2)
@@ -182,6 +196,46 @@ def test_labels_of_the_wrong_kind_get_a_sentence(pipe, labels):
                                     torch.tensor([1], dtype=torch.uint8), torch.tensor(1), (1,)], ids=repr)
 def test_whole_numbers_of_every_kind_are_labels(labels):
     assert torch.equal(Labels("abc").read(labels), torch.tensor([1]))
+
+
+def test_guidance_inside_an_interval_comes_back(tmp_path):
+    model = small_model(guidance=(Interval((Cfg(4.0), Cfg(2.0, phi=0.5)), 0.1, 0.8),))
+    model.save(tmp_path / "model")
+    assert LatentDiffusion.load(tmp_path / "model").guidance == model.guidance
+
+
+def test_guides_that_the_folder_has_no_place_for_are_refused_before_anything_is_written(tmp_path):
+    model = small_model()
+    one, two = guide_of(model), guide_of(model)
+    other = guide_of(small_model(features=2))               # another configuration
+    for guidance in ((Autoguidance(one, 2.0), Autoguidance(two, 3.0)), Autoguidance(other, 2.0)):
+        model.guidance = guidance
+        with pytest.raises(MinildmError, match="more than one network"):
+            model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    model.guidance = Autoguidance(one, 2.0), Interval(Autoguidance(one, 3.0), 0.1, 0.8)
+    model.save(tmp_path / "model")
+
+
+@pytest.mark.parametrize("change", [
+    {"schedule": "karras"}, {"sampling": "all"}, {"text": {"dim": 32}}, {"guidance": ["a"]},
+    {"guidance": [{"kind": "Condition"}]}, {"guidance": [{"kind": "Cfg", "volume": 1}]},
+    {"guidance": [{"kind": "Autoguidance", "guide": True, "scale": 2.0}]}, {"vae": {}}])
+def test_a_whole_folder_that_describes_no_model_is_said_to(pipe, tmp_path, change):
+    pipe.save(tmp_path / "model")
+    tensors, meta = checkpoint.load(tmp_path / "model")
+    checkpoint.save(tmp_path / "odd", tensors, {**meta, "model": {**meta["model"], **change}})
+    with pytest.raises(MinildmError):
+        LatentDiffusion.load(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("lost", ["image_size", "class_names"])
+def test_a_folder_that_lacks_a_part_is_said_to(pipe, tmp_path, lost):
+    pipe.save(tmp_path / "model")
+    tensors, meta = checkpoint.load(tmp_path / "model")
+    checkpoint.save(tmp_path / "odd", tensors, {k: v for k, v in meta.items() if k != lost})
+    with pytest.raises(MinildmError, match="make no model"):
+        LatentDiffusion.load(tmp_path / "odd")
 
 
 def test_what_is_no_model_is_named(pipe, tmp_path):

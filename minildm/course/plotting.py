@@ -244,7 +244,7 @@ def running_mean(values, window: int):
 def plot_losses(history: dict, path=None, title=None):
     """Draw loss against step, on a log scale: each value faint, and a running mean over it.
 
-    history is what `training.fit` returned, or `training.read_metrics` of a run.
+    history is what `training.loop.fit` returned, or `read_metrics` of a run.
     """
     losses = {}
     for name, values in history.items():

@@ -17,7 +17,7 @@ The same as values, which a model can store and a command line can print:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -161,7 +161,7 @@ class Condition:
         """The model's answer to the null."""
         return self.denoiser(x, t, self.null.expand_as(self.context))
 
-    def both(self, x, t):
+    def uncond_and_cond(self, x, t):
         """The model's answers to the null and to the context."""
         return uncond_and_cond(self.denoiser, x, t, self.context, self.null)
 
@@ -180,7 +180,7 @@ class Cfg:
                 return denoise(x, t)
             # where nothing has guided yet, one batched call answers both
             if denoise is condition:
-                x0_null, x0 = condition.both(x, t)
+                x0_null, x0 = condition.uncond_and_cond(x, t)
             else:
                 x0_null, x0 = condition.without(x, t), denoise(x, t)
             x0_guided = x0_null + self.scale * (x0 - x0_null)
@@ -239,6 +239,28 @@ def as_tuple(guidance) -> tuple:
     if guidance is None:
         return ()
     return tuple(guidance) if isinstance(guidance, tuple | list) else (guidance,)
+
+
+def has_cfg(guidance) -> bool:
+    """Whether classifier-free guidance is among the values, or inside an `Interval` of them."""
+    for value in as_tuple(guidance):
+        if isinstance(value, Cfg):
+            return True
+        if isinstance(value, Interval) and has_cfg(value.guidance):
+            return True
+    return False
+
+
+def with_scale(guidance, scale: float) -> tuple:
+    """The same guidance with another scale of each `Cfg` in it."""
+    found = []
+    for value in as_tuple(guidance):
+        if isinstance(value, Cfg):
+            value = replace(value, scale=scale)
+        elif isinstance(value, Interval):
+            value = replace(value, guidance=with_scale(value.guidance, scale))
+        found.append(value)
+    return tuple(found)
 
 
 def fold(denoise: Callable, condition: Condition, guidance) -> Callable:

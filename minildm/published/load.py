@@ -1,7 +1,8 @@
 """Published weights in our own classes: Stable Diffusion 1.x, DiT-XL/2, CLIP ViT-L/14.
 
-    model = LatentDiffusion.load("stable-diffusion-v1-5")   # a folder in diffusers' layout, or one
-    file model.generate(["a lighthouse at dusk"], 30, guidance_scale=7.5, negative="blurry")
+    # a folder in diffusers' layout, or one file
+    model = LatentDiffusion.load("stable-diffusion-v1-5")
+    model.generate(["a lighthouse at dusk"], 30, guidance_scale=7.5, negative="blurry")
 
 Nothing is computed here. A published model is a configuration of our classes, read from its
 config.json, and tensors that get our names: all of them and no others, or what is missing and left

@@ -5,7 +5,7 @@
 
 Each picture has a meaning, a class or a scene, and each meaning some wordings, of which every step
 draws one. Two pictures of one meaning in a batch are no opposites: the loss knows (see
-`text.contrastive_loss`).
+`nn.clip.contrastive_loss`).
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -68,7 +68,7 @@ RECIPES = {
         CLIPConfig(
             replace(TEXT, dim=32, depth=1), VisionConfig(3, 32, 8, dim=32, depth=1, heads=2), 32
         ),
-        TrainConfig(steps=5, batch_size=32, lr=1e-3),
+        TrainConfig(steps=5, batch_size=32, lr=1e-3), vocab_size=700,
     ),
     # not measured yet
     "cifar10": CLIPRecipe(

@@ -186,8 +186,6 @@ def train_denoiser(denoiser: Denoiser, conditioner: Conditioner, latents: Latent
         return denoiser.loss(z, context, generator)
 
     identity = {**identity_of(denoiser), "stands on": [checksum(module) for module in frozen]}
-    if snapshot:
-        identity["snapshot"] = snapshot[0]
     return fit(
         denoiser, loss, (mean, std, asked), config, run_dir, bar, identity, snapshot=snapshot
     )

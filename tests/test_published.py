@@ -639,7 +639,7 @@ def test_the_command_line_draws_from_such_a_folder(sd, tmp_path, capsys, monkeyp
     words = ["sample", "--model", str(folder), "--prompt", PROMPTS[0], "--negative", NEGATIVE, "--steps", "3",
              "--guidance-scale", "7.5", "--seed", "42", "--out", str(out)]
     assert cli.main(words) == 0
-    assert out.read_bytes().startswith(b"\x89PNG") and "1 pictures" in capsys.readouterr().out
+    assert out.read_bytes().startswith(b"\x89PNG") and "1 picture in" in capsys.readouterr().out
     assert cli.main(["sample", "--model", str(folder), "--num", "2", "--out", str(out)]) == 2
     assert "draws prompts" in capsys.readouterr().err
     asked, picture = [], random(1, 3, 256, 256, scale=0.3)

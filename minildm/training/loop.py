@@ -19,7 +19,7 @@ import torch
 from minildm import MinildmError
 from minildm.training.ema import EMA, check_same_form, copy_tensors, tensors_of
 from minildm.training.interrupts import whole_steps
-from minildm.training.memory import kept_memory, tune_allocator  # noqa: F401  (offered here too)
+from minildm.training.memory import kept_memory
 from minildm.training.monitored import monitored
 from minildm.training.progress import progress
 from minildm.training.resumable import read_metrics, resumable

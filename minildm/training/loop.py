@@ -117,7 +117,9 @@ def train(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, .
     """Train with AdamW, yielding a `Step` after each step; `bar=False` prints nothing.
 
     `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are
-    logged. If it has an argument `step`, it also gets i. A batch is each tensor of `data` at this
+    logged. If it has an argument `step`, it also gets i. It must depend on its arguments alone: on
+    a GPU one step is recorded and replayed, unless the loss asks for `step` (see `recorded`, and
+    `changes_at`). A batch is each tensor of `data` at this
     step's indices. A ModuleDict is a model of parts: each moves by the gradient of the loss of its
     own name alone, all at once, and stands still while that loss has no gradient (an adversary that
     has not started). A run whose numbers leave healthy bounds (`monitor`) is told so.

@@ -49,6 +49,11 @@ def takes_step(loss_fn: Callable) -> bool:
     return "step" in inspect.signature(loss_fn).parameters
 
 
+def is_fixed(loss_fn: Callable) -> bool:
+    """Whether a loss function is known to do the same at each step, but for steps that it names."""
+    return not takes_step(loss_fn) or hasattr(loss_fn, "changes_at")
+
+
 def execution_of(config, device: torch.device) -> str:
     """How the steps of a training are executed: eager, graph or compile."""
     chosen = config.execution
@@ -74,8 +79,7 @@ def fast_step(plain_step: Callable, state, loss_fn: Callable, data: tuple,
         if execution == "compile":
             compiled = undone_at_the_end.enter_context(compiled_networks(state.model))
             take_step = or_uncompiled(plain, compiled, noise, state.config.seed)
-        fixed = not takes_step(loss_fn) or hasattr(loss_fn, "changes_at")
-        if execution != "eager" and device.type in RECORDABLE and fixed:
+        if execution != "eager" and device.type in RECORDABLE and is_fixed(loss_fn):
             changes = getattr(loss_fn, "changes_at", ())
             take_step = RecordedStep(take_step, CudaGraph, state.config.batch_size, device, noise,
                                      changes)

@@ -95,9 +95,11 @@ class CudaGraph:
         self.graph = torch.cuda.CUDAGraph()
         # its seed and offset, as they are when it is replayed, are those of the draws
         self.graph.register_generator_state(noise)
-        # another thread, which may be the caller's, may go on using the GPU
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.numbers = function()
+        # where recording fails, today's stream is the current one again when this block ends
+        with torch.cuda.stream(torch.cuda.current_stream()):
+            # another thread, which may be the caller's, may go on using the GPU
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                self.numbers = function()
 
     def replay(self) -> Numbers:
         self.graph.replay()

@@ -175,16 +175,20 @@ def compiled_networks(model: nn.Module) -> Iterator[list[nn.Module]]:
     """Compile the networks of a model in place, and undo it at the end; names stay as they are."""
     parts = parts_to_compile(model)
     for part in parts:
-        part.compile(**COMPILING)
+        # not `Module.compile`: of the code behind that, which all modules of a process have in
+        # common, torch compiles eight forms and no more. Copies of a module are not compiled
+        part._compiled_call_impl = torch.compile(part.forward, **COMPILING)
     try:
         yield parts
     finally:
         uncompile(parts)
+        # another training's networks are of other shapes, and would be counted with these
+        torch.compiler.reset()
 
 
 def uncompile(parts: list[nn.Module]) -> None:
+    """Let modules be called as they are written again."""
     for part in parts:
-        # what `Module.compile` sets, and has no opposite for
         part._compiled_call_impl = None
 
 

@@ -40,7 +40,8 @@ class CudaGraphs:
         cast = torch.autocast("cuda", enabled=mixed, cache_enabled=False)
         # if recording fails, today's stream is the current one again when this block ends
         with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream()), cast:
-            with torch.cuda.graph(graph, pool=self.pool):
+            # another thread may go on using the GPU
+            with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
                 output = function(*inputs)
         return graph.replay, output
 
@@ -91,7 +92,8 @@ class Recorder:
         places = tuple(value.clone(memory_format=torch.contiguous_format) for value in inputs)
         try:
             self.recordings[key] = places, *self.record(denoiser, places)
-        except RuntimeError as error:
+        except Exception as error:
+            # whatever it was, an ordinary call has just succeeded
             self.record = None
             reason = str(error).strip().split("\n")[0]
             print(f"drawing without CUDA graphs, slower for few pictures: {reason}")

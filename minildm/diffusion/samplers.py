@@ -156,7 +156,7 @@ def heun(denoise: Callable, schedule: Schedule, noise, ts):
     """
     x, ts = noise, distinct(ts)
     # asked once: if these times are on CUDA, each question makes the CPU wait
-    noisy = (ts > 0).tolist()
+    noisy = (ts > 0).cpu()
     for i, t, s in intervals(ts):
         x0 = denoise(x, t)
         (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)

@@ -14,6 +14,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytest.importorskip("nbgrader", reason="pip install -e .[instructor]")
 LESSONS = sorted(Path(__file__).parents[1].glob("lessons/*.ipynb"))
+# nbval runs every lesson with its answers; that such a lesson gets its full marks is seen on these
+ANSWERED = LESSONS[::5]
 sys.path.insert(0, str(Path(__file__).parents[1] / "lessons"))
 import student  # noqa: E402
 
@@ -110,10 +112,11 @@ def test_lesson_is_graded(path, course, grade_all):
               if c.cell_type == "code" and c.metadata.get("nbgrader", {}).get("grade")]
     released = hand_out(course, path.stem)
     check_released(lesson, released)
-    full, blank = grade_all(course, path.stem, [lesson, released])
-    assert full.points > 0
-    assert (full.score, full.failed, full.elsewhere) == (full.points, [], [])
-    assert blank.score == 0
+    answers = [released, lesson] if path in ANSWERED else [released]
+    blank, *answered = grade_all(course, path.stem, answers)
+    for full in answered:
+        assert (full.score, full.failed, full.elsewhere) == (full.points, [], [])
+    assert blank.points > 0 and blank.score == 0
     assert set(checks) <= set(blank.failed)
     assert blank.elsewhere == [], "a blank answer fails its own checks only: then take the package's version"
 

@@ -25,16 +25,33 @@ class EMA:
             kind = self.weights if isinstance(tensor, torch.nn.Parameter) else self.buffers
             kind.append(name)
 
+    def decay_at(self, i: int) -> float:
+        """The share of the old average that step i keeps: less at first, when it knows little."""
+        return min(self.decay, (1 + i) / (10 + i))
+
     @torch.no_grad()
     def update(self, i: int) -> None:
         """Average in the weights after step i."""
-        d = min(self.decay, (1 + i) / (10 + i))
         averages = [self.averages[name] for name in self.weights]
         sources = [self.sources[name] for name in self.weights]
         # all at once: on a GPU a launch per tensor would cost more than the sums
-        torch._foreach_lerp_(averages, sources, 1 - d)
+        torch._foreach_lerp_(averages, sources, 1 - self.decay_at(i))
         for name in self.buffers:
             self.averages[name].copy_(self.sources[name])
+
+    @torch.no_grad()
+    def update_unless(self, broken: torch.Tensor, share: torch.Tensor) -> None:
+        """`update` for a host that does not know yet whether the step was finite.
+
+        Both are 0-dim on the device: broken 1 leaves the average alone; share is 1 - `decay_at`.
+        """
+        averages = [self.averages[name] for name in self.weights]
+        moves = torch._foreach_sub([self.sources[name] for name in self.weights], averages)
+        torch._foreach_mul_(moves, share * (1 - broken))
+        torch._foreach_add_(averages, moves)
+        for name in self.buffers:
+            kept = self.averages[name]
+            kept.copy_(torch.where(broken > 0, kept, self.sources[name]))
 
     @torch.no_grad()
     def restore_buffers(self) -> None:

@@ -1,14 +1,13 @@
 """One training loop for every model: `for step in train(...)`, which yields after the update.
 
-`take_steps` is the loop itself. `train` wraps it as needed, generators around a generator:
-resumable in a folder, whole steps on Ctrl-C, a bar, warnings. Randomness is counted, not carried:
-order = f(seed, epoch), noise = f(seed, step). None of it is saved, previews between steps cannot
-shift a run, and a resumed run equals the uninterrupted one, bit for bit.
+`take_steps` is the loop itself, and `plain_step` what it does with one batch. `train` wraps it as
+needed, generators around a generator: resumable in a folder, whole steps on Ctrl-C, a bar,
+warnings. On a GPU, which is faster than a host that launches its work anew, `recorded` takes the
+place of the plain step, and the host reads a step's numbers later. Randomness is counted, not
+carried: order = f(seed, epoch), noise = f(seed, step). A resumed run equals the uninterrupted one,
+bit for bit.
 """
 
-import contextlib
-import hashlib
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +16,26 @@ from dataclasses import dataclass
 import torch
 
 from minildm import MinildmError
-from minildm.training.ema import EMA, check_same_form, copy_tensors, tensors_of
+from minildm.training.counted import (
+    BatchOrder,
+    epoch_order,
+    generator_for,
+    global_generators_kept,
+    seed_for,
+    seed_step,
+)
+from minildm.training.ema import check_same_form, copy_tensors, tensors_of
 from minildm.training.interrupts import whole_steps
 from minildm.training.memory import kept_memory
 from minildm.training.monitored import monitored
+from minildm.training.numbers import Numbers, Step
 from minildm.training.progress import progress
+from minildm.training.recorded import EXECUTIONS, changes_at, fast_step, takes_step
 from minildm.training.resumable import read_metrics, resumable
 from minildm.training.state import TrainState, backward, clip
+
+__all__ = ["Step", "TrainConfig", "changes_at", "epoch_order", "fit", "generator_for", "lr_at",
+           "read_metrics", "seed_for", "take_steps", "train"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class TrainConfig:
     seed: int = 0
     save_every: int = 0         # steps; 0 saves every few minutes. Always at the end, and on Ctrl-C
     precision: str = "auto"     # auto | float32 | bf16 (autocast)
+    execution: str = "auto"     # auto | eager | graph | compile: see `recorded`; no result of it
 
     def __post_init__(self):
         counts = self.steps >= 1 and self.batch_size >= 1 and self.save_every >= 0
@@ -50,57 +63,52 @@ class TrainConfig:
         if not (counts and rates and self.clip >= 0 and self.muon >= 0):
             raise MinildmError("impossible numbers", self, "steps, batch_size >= 1; lr > 0; "
                                "0 <= ema < 1; clip, muon, save_every >= 0")
-        choices = {"decay": ("linear", "cosine", "none"), "precision": ("auto", "float32", "bf16")}
+        choices = {"decay": ("linear", "cosine", "none"), "precision": ("auto", "float32", "bf16"),
+                   "execution": EXECUTIONS}
         for name, words in choices.items():
             if getattr(self, name) not in words:
                 raise MinildmError(f"{name} {getattr(self, name)!r}", self,
                                    f"{name} is one of: {' '.join(words)}")
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one step did."""
-
-    i: int                          # steps completed: 1, 2, ...
-    losses: dict[str, float]
-    lr: float
-    grad_norms: dict[str, float]    # of each part, by the name of its loss; before clipping
-    ema: EMA
-    seconds: float                  # what this step took
-
-    def row(self) -> dict[str, float]:
-        """All numbers by name, as the log has them."""
-        row = {"step": self.i, "seconds": self.seconds, "lr": self.lr}
-        for name, norm in self.grad_norms.items():
-            row[f"grad_norm_{name}".removesuffix("_loss")] = norm
-        return {**row, **self.losses}
-
-
 # --- the loop
 
 def take_steps(state: TrainState, loss_fn: Callable,
                data: tuple[torch.Tensor, ...]) -> Iterator[Step]:
-    """The loop itself: a batch, its losses and their gradients, the update, the average."""
+    """The loop itself: for each step a batch, its randomness, its rate, and what is done with it.
+    """
     config, device = state.config, data[0].device
-    draw = BatchOrder(len(data[0]), config.batch_size, config.seed, device)
-    while state.i < config.steps:
-        began, i = time.perf_counter(), state.i + 1
-        indices = draw(i)
-        batch = [tensor[indices] for tensor in data]
-        state.model.train()
-        state.model.zero_grad(set_to_none=True)
-        with state.unchanged_on_error():
-            with counted_dropout(config.seed, i, device), autocast(config, device):
-                noise = generator_for(config.seed, "noise", i, device=device)
-                losses = call_loss(loss_fn, batch, noise, i)
-            # no weight has moved yet: all that can fail in a step comes before the update
-            moving = backward(losses, state.weights)
-            norms = clip(state.weights, config.clip)
-            losses, norms = as_numbers(losses, norms, device)
-            refuse_not_finite(i, losses, norms, config.lr)
-        lr = lr_at(config, i)
-        state.update(moving, lr)
-        yield Step(i, losses, lr, norms, state.ema, time.perf_counter() - began)
+    order = BatchOrder(len(data[0]), config.batch_size, config.seed, device)
+    noise = torch.Generator(device)
+    with fast_step(plain_step, state, loss_fn, data, noise) as take_step:
+        while state.i < config.steps:
+            began, i = time.perf_counter(), state.i + 1
+            lr = lr_at(config, i)
+            state.begin(lr)
+            with state.unchanged_on_error(), global_generators_kept(device):
+                seed_step(noise, config.seed, i)
+                numbers = take_step(order(i), i, lr)
+            step = Step(i, numbers.sent(), lr, state.ema, time.perf_counter() - began)
+            state.finish(step)
+            yield step
+
+
+def plain_step(state: TrainState, loss_fn: Callable, data: tuple[torch.Tensor, ...],
+               indices: torch.Tensor, noise: torch.Generator, i: int, lr: float) -> Numbers:
+    """Take one step: a batch, its losses and their gradients, the update, the average."""
+    config, device = state.config, data[0].device
+    batch = [tensor[indices] for tensor in data]
+    state.model.train()
+    state.model.zero_grad(set_to_none=True)
+    with autocast(config, device):
+        losses = call_loss(loss_fn, batch, noise, i)
+    moving = backward(losses, state.weights)
+    norms = clip(state.weights, config.clip)
+    numbers = Numbers(losses, norms, device)
+    # no weight has moved yet: all that can fail in a step comes before the update
+    state.guard(numbers, lr)
+    state.update(moving)
+    return numbers
 
 
 def train(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, ...],
@@ -109,7 +117,9 @@ def train(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, .
     """Train with AdamW, yielding a `Step` after each step; `bar=False` prints nothing.
 
     `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are
-    logged. If it has an argument `step`, it also gets i. A batch is each tensor of `data` at this
+    logged. If it has an argument `step`, it also gets i. It must depend on its arguments alone: on
+    a GPU one step is recorded and replayed, unless the loss asks for `step` (see `recorded`, and
+    `changes_at`). A batch is each tensor of `data` at this
     step's indices. A ModuleDict is a model of parts: each moves by the gradient of the loss of its
     own name alone, all at once, and stands still while that loss has no gradient (an adversary that
     has not started). A run whose numbers leave healthy bounds (`monitor`) is told so.
@@ -118,7 +128,8 @@ def train(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, .
     overwritten; config, `identity` (a description of the model and of floating-point data) and all
     integer tensors of `data` must be as they were. Ctrl-C, and with a run_dir SIGTERM and SIGHUP,
     finish the step, save and raise KeyboardInterrupt. A loss or gradient that is not finite:
-    MinildmError, before any weight is touched.
+    MinildmError, and no weight is touched; on a GPU it is raised up to `state.LAG` steps later,
+    and reading a step's losses waits for it.
 
     On a CPU, glibc keeps large tensors' memory while the training lasts, a quarter of its time.
     """
@@ -141,7 +152,8 @@ def fit(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, ...
                                f"choose a step from 1 to {config.steps}")
     # also of a run that has all its steps: the state is then what its last checkpoint holds
     state = TrainState(model, config, snapshot_step)
-    rows = [step.row() for step in _wrapped(state, loss_fn, data, run_dir, bar, identity)]
+    steps = list(_wrapped(state, loss_fn, data, run_dir, bar, identity))
+    rows = [step.row() for step in steps]
     copy_tensors(state.ema.averages, tensors_of(model))
     if other is not None:
         copy_tensors(state.snapshot, tensors_of(other))
@@ -166,7 +178,7 @@ def _wrapped(state: TrainState, loss_fn: Callable, data: tuple, run_dir, bar: bo
         steps = resumable(steps, state, data, run_dir, identity or {})
     steps = whole_steps(steps, terminable=run_dir is not None)
     if bar:
-        steps = progress(monitored(steps), config.steps)
+        steps = progress(monitored(steps, state), state)
     was_training = state.model.training
     try:
         with kept_memory(device.type):
@@ -176,43 +188,6 @@ def _wrapped(state: TrainState, loss_fn: Callable, data: tuple, run_dir, bar: bo
 
 
 # --- what a step needs
-
-def seed_for(seed: int, *counters: int | str) -> int:
-    """32 bits that depend on the seed and the counters alone.
-
-    A CPU generator takes no more (mt19937 is seeded with 32). So of n pictures of one seed,
-    n^2 / 2^33 pairs are expected to begin with the same noise: one pair in 93,000 pictures.
-    """
-    # not hash(), which is another in each process
-    digest = hashlib.sha256(repr((seed, *counters)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")
-
-
-def generator_for(seed: int, *counters: int | str, device="cpu") -> torch.Generator:
-    """Make a generator that depends on the seed and the counters alone (see `seed_for`)."""
-    return torch.Generator(device).manual_seed(seed_for(seed, *counters))
-
-
-def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order (n,) in which an epoch takes the examples."""
-    return torch.randperm(n, generator=generator_for(seed, "order", epoch))
-
-
-class BatchOrder:
-    """Gives the indices (batch_size,) of step i; batches go on across epochs."""
-
-    def __init__(self, n: int, batch_size: int, seed: int, device: torch.device):
-        self.n, self.batch_size, self.seed, self.device = n, batch_size, seed, device
-        self.epoch = -1
-
-    def __call__(self, i: int) -> torch.Tensor:
-        epoch, first = divmod((i - 1) * self.batch_size, self.n)
-        if epoch != self.epoch:
-            # of two epochs, since a batch may end in the next
-            orders = [epoch_order(self.n, self.seed, e) for e in (epoch, epoch + 1)]
-            self.epoch, self.order = epoch, torch.cat(orders).to(self.device)
-        return self.order[first:first + self.batch_size]
-
 
 def lr_at(config: TrainConfig, i: int) -> float:
     """The learning rate of step i = 1 ... steps."""
@@ -246,42 +221,6 @@ def autocast(config: TrainConfig, device: torch.device):
 
 def call_loss(loss_fn: Callable, batch: list, generator: torch.Generator, i: int) -> dict:
     """The losses of a batch by name, from a function that may or may not ask for the step."""
-    if "step" in inspect.signature(loss_fn).parameters:
+    if takes_step(loss_fn):
         return loss_fn(*batch, generator=generator, step=i)
     return loss_fn(*batch, generator=generator)
-
-
-@contextlib.contextmanager
-def counted_dropout(seed: int, i: int, device: torch.device):
-    """Seed the global generators, from which dropout draws, by (seed, i); restore them afterwards.
-
-    Only the CPU's and the one of `device`: other cards of the machine are not touched.
-    """
-    value = seed_for(seed, "global", i)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        # not torch.manual_seed, which seeds every device
-        torch.default_generator.manual_seed(value)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(value)
-        elif device.type != "cpu":
-            torch.get_device_module(device).manual_seed(value)
-        yield
-
-
-def as_numbers(losses: dict, norms: dict, device: torch.device) -> tuple[dict, dict]:
-    """Losses and norms as floats, fetched at once: the one wait for the device in a step."""
-    values = [torch.as_tensor(value, device=device).detach().float()
-              for value in (*losses.values(), *norms.values())]
-    values = torch.stack(values).tolist()
-    return (dict(zip(losses, values[:len(losses)], strict=True)),
-            dict(zip(norms, values[len(losses):], strict=True)))
-
-
-def refuse_not_finite(i: int, losses: dict, norms: dict, lr: float) -> None:
-    """Raise MinildmError if the loss or gradient of a part is not finite."""
-    for name, norm in norms.items():
-        if not math.isfinite(losses[name]) or not math.isfinite(norm):
-            raise MinildmError(f"step {i} is not finite: {losses}, gradient norm {norms}",
-                               "training stopped; the weights are as before this step",
-                               f"lower lr (now {lr:g}), look for bad values in the data")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -37,10 +38,11 @@ def resumable(steps: Iterator, state: TrainState, data: tuple[torch.Tensor, ...]
         restore(state, run_dir, data, identity)
         saver = Saver(state, run_dir, identity)
         saver.check_place()
-        with open_log(run_dir, state.i) as log:
+        with open_log(run_dir, state.i) as file:
+            log = Log(file, state)
             try:
                 for step in steps:
-                    log_step(log, step)
+                    log.add(step)
                     # before the yield: what the caller does with a step can't lose it
                     if saver.is_due():
                         saver.save(log)
@@ -54,6 +56,32 @@ def resumable(steps: Iterator, state: TrainState, data: tuple[torch.Tensor, ...]
                 except MinildmError as failed:      # what went wrong first is what must be told
                     error.add_note(f"and then: {failed}")
                 raise
+
+
+class Log:
+    """Writes the steps of a training into its log, in order, as their numbers are read."""
+
+    def __init__(self, file, state: TrainState):
+        self.file, self.state = file, state
+        self.unwritten: deque = deque()
+
+    def add(self, step) -> None:
+        self.unwritten.append(step)
+        self.write()
+
+    def write(self) -> None:
+        """Write what is settled; the others are written when they are."""
+        while self.unwritten and self.unwritten[0].i <= self.state.settled:
+            log_step(self.file, self.unwritten.popleft())
+
+    def write_all(self) -> None:
+        """Settle all steps, and write them down to the disk."""
+        try:
+            self.state.settle()
+        finally:
+            # also those before one that was not finite
+            self.write()
+        disk.sync(self.file.fileno())
 
 
 class Saver:
@@ -86,11 +114,11 @@ class Saver:
         copies = max(1, 3 - len(kept))
         disk.check_room(self.run_dir, self.state.size(), copies)
 
-    def save(self, log) -> None:
+    def save(self, log: Log) -> None:
+        log.write_all()                     # no save is ahead of the log, even after a power cut
         # noted first: a save that failed is not tried again when its error passes by
         self.tried = self.state.i
         began = time.perf_counter()
-        disk.sync(log.fileno())             # no save is ahead of the log, even after a power cut
         meta = {"step": self.state.i, "identity": self.identity}
         if self.state.snapshot is not None:
             meta["snapshot"] = self.state.snapshot_step
@@ -100,11 +128,17 @@ class Saver:
         self.at = time.perf_counter()
         self.cost = self.at - began
 
-    def save_what_is_left(self, log) -> None:
+    def save_what_is_left(self, log: Log) -> None:
         """Save the last whole step, unless that was done or tried; half a step never."""
-        if self.state.whole and self.state.i > self.tried:
-            with held():
-                self.save(log)
+        if not self.state.whole:
+            return
+        with held():
+            try:
+                log.write_all()
+            finally:
+                # on a GPU it may only now turn out which step was the last that was finite
+                if self.state.i > self.tried:
+                    self.save(log)
 
 
 def restore(state: TrainState, run_dir: Path, data: tuple, identity: dict) -> None:
@@ -152,6 +186,8 @@ def identity_of(config, data: tuple[torch.Tensor, ...]) -> dict:
         if not tensor.is_floating_point():
             hashes[str(j)] = sha256_of(tensor)
     settings = {**asdict(config), "save_every": "any"}
+    # how a step is executed is not what it computes
+    del settings["execution"]
     return {"config": settings, "examples": len(data[0]), "data": hashes}
 
 

@@ -2,12 +2,17 @@
 
 import contextlib
 import math
+from collections import deque
 
 import torch
 
 from minildm import MinildmError
 from minildm.training.ema import EMA, copy_tensors, strip_prefix
 from minildm.training.muon import Muon
+from minildm.training.numbers import Numbers, Step
+
+# steps that the host may be ahead of the numbers of a device
+LAG = {"cuda": 50}
 
 
 class TrainState:
@@ -16,6 +21,10 @@ class TrainState:
     A ModuleDict is a model of parts, each with weights and optimizers of its own; any other model
     is one part named "loss". With `snapshot_step` > 0 the average after that step is kept as
     `snapshot`.
+
+    A step that is not finite moves nothing. On a CPU the host reads the numbers before the update.
+    A GPU is not waited for: from such a step on `broken`, on the device, holds every update back,
+    until the host has read that step's numbers (`settle`) and stops the training.
     """
 
     def __init__(self, model: torch.nn.Module, config, snapshot_step: int = 0):
@@ -23,6 +32,13 @@ class TrainState:
         self.i = 0
         self.whole = True               # False while an update moves weights
         self.ema = EMA(model, config.ema)
+        device = next(model.parameters()).device
+        self.lag = LAG.get(device.type, 0)
+        self.unread: deque[Step] = deque()      # steps whose numbers were not read yet
+        self.settled = 0                        # the last step whose numbers were, and were finite
+        # what decides on the device, where the host is ahead
+        self.broken = torch.zeros((), device=device)
+        self.ema_share = torch.zeros((), device=device)
         self.snapshot_step = snapshot_step
         self.snapshot: dict[str, torch.Tensor] | None = None
 
@@ -31,6 +47,14 @@ class TrainState:
         for name, part in parts.items():
             self.weights[name] = [p for p in part.parameters() if p.requires_grad]
             self.optimizers[name] = optimizers_for(self.weights[name], config)
+        # each has its own rate at the top of the schedule: Muon's is another than AdamW's
+        self.shares = {}
+        for optimizers in self.optimizers.values():
+            for optimizer in optimizers:
+                self.shares[optimizer] = float(optimizer.defaults["lr"]) / config.lr
+                if device.type == "cuda":
+                    # a tensor: a recorded step reads what stands in it when it is replayed
+                    optimizer.param_groups[0]["lr"] = torch.zeros((), device=device)
 
     def moments(self) -> list[tuple]:
         """Pair each weight with the state of its optimizer, in the order of a checkpoint."""
@@ -53,20 +77,71 @@ class TrainState:
             self.ema.restore_buffers()
             raise
 
-    def update(self, names: list[str], lr: float) -> None:
-        """Move the parts of these names by their gradients, then the average; step i is done."""
+    def begin(self, lr: float) -> None:
+        """Set what the next step has of its own: the learning rate and the average's share."""
+        for optimizer, share in self.shares.items():
+            group = optimizer.param_groups[0]
+            if torch.is_tensor(group["lr"]):
+                group["lr"].fill_(lr * share)
+            else:
+                group["lr"] = lr * share
+        if self.lag:
+            self.ema_share.fill_(1 - self.ema.decay_at(self.i + 1))
+
+    def guard(self, numbers: Numbers, lr: float) -> None:
+        """See to it that a step that is not finite moves nothing; where the host knows, raise."""
+        if not self.lag:
+            Step(self.i + 1, numbers, lr, self.ema, 0).refuse_not_finite()
+            return
+        broken = (~numbers.is_finite()).float()
+        torch.maximum(self.broken, broken, out=self.broken)
+
+    def update(self, names: list[str]) -> None:
+        """Move the parts of these names by their gradients, then the average."""
         self.whole = False
         for name in names:
             for optimizer in self.optimizers[name]:
-                # each has its own rate at the top of the schedule: Muon's is another than AdamW's
-                share = optimizer.defaults["lr"] / self.config.lr
-                optimizer.param_groups[0]["lr"] = lr * share
+                # both kinds ask for this attribute, and stand still where it is 1
+                optimizer.found_inf = self.broken if self.lag else None
                 optimizer.step()
-        self.ema.update(self.i + 1)
-        self.i += 1
+        if self.lag:
+            self.ema.update_unless(self.broken, self.ema_share)
+        else:
+            self.ema.update(self.i + 1)
+
+    def finish(self, step: Step) -> None:
+        """Count a step whose update was made, or launched; read the numbers of older ones."""
+        self.i = step.i
         if self.i == self.snapshot_step:
             self.snapshot = {name: t.clone() for name, t in self.ema.averages.items()}
         self.whole = True
+        self.unread.append(step)
+        # nothing follows the last step that could be waited for meanwhile
+        self.settle(keep=self.lag if self.i < self.config.steps else 0)
+
+    def settle(self, keep: int = 0) -> None:
+        """Read the numbers of all steps but the newest `keep`.
+
+        MinildmError for a step that was not finite; the state is then that after the step before.
+        """
+        while len(self.unread) > keep:
+            step = self.unread.popleft()
+            try:
+                step.refuse_not_finite()
+            except MinildmError:
+                self.go_back_to(step.i - 1)
+                raise
+            self.settled = step.i
+
+    def go_back_to(self, i: int) -> None:
+        """Count no step after i. Their updates did not move anything: see `guard`."""
+        self.i = i
+        self.unread.clear()
+        self.broken.zero_()
+        self.model.zero_grad(set_to_none=True)
+        self.ema.restore_buffers()
+        if i < self.snapshot_step:
+            self.snapshot = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Name all tensors of the state; MinildmError if one is not finite."""
@@ -93,7 +168,7 @@ class TrainState:
         snapshot = strip_prefix(tensors, "snapshot.")
         if snapshot and self.snapshot_step:
             self.take_snapshot(snapshot)
-        self.i = i
+        self.i = self.settled = i
 
     def take_snapshot(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take over an average that was kept in an earlier session."""
@@ -121,8 +196,11 @@ def optimizers_for(weights: list, config) -> list[torch.optim.Optimizer]:
             others.append(p)
     optimizers = []
     if others:
-        fused = others[0].device.type in ("cpu", "cuda")
-        optimizers.append(torch.optim.AdamW(others, config.lr, config.betas, fused=fused,
+        kind = others[0].device.type
+        # capturable: its step may be recorded in a graph
+        optimizers.append(torch.optim.AdamW(others, config.lr, config.betas,
+                                            fused=kind in ("cpu", "cuda"),
+                                            capturable=kind == "cuda",
                                             weight_decay=config.weight_decay))
     if kernels:
         optimizers.append(Muon(kernels, config.muon))

@@ -3,18 +3,20 @@
     --minutes 8.5               no row begins that would end later
     --stages steps,mnist        these alone; by default all, in the order of their worth
     --colour-seconds 300        how long a whole run may train; --mnist-seconds, --scenes-seconds
-    --work FOLDER               where rows and models are kept for another call; OUT/work
+    --work FOLDER               where rows and models are kept for another call, which measures what
+                                is missing; by default a folder of this card's in build/
     --smoke                     everything in tiny, on a CPU as well
     --results OUT               write RESULTS.md's rows of an OUT that was measured before
 
-OUT gets results.json, rewritten with every row, grids of pictures, and models.tar. A process that
-crashes is replaced, and goes on with the next row.
+OUT gets results.json, rewritten with every row, grids of pictures, and models.tar: six files at
+most. A process that crashes is replaced, and goes on with the next row.
 """
 
 import argparse
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -26,12 +28,13 @@ import torch
 
 from benchmarks.claims import BUILD, ROOT, machine, write_table
 from benchmarks.gpu_claims import claims_from
-from benchmarks.gpu_rows import Rows, in_short
+from benchmarks.gpu_rows import Rows, error_row, in_short
 
 # in the order of their worth; each is a module of this folder with `run(bench)`
 STAGES = {"peaks": "gpu_peaks", "steps": "gpu_steps", "bits": "gpu_bits", "mnist": "gpu_runs",
           "scenes": "gpu_runs", "colour": "gpu_runs", "zoo": "gpu_zoo",
           "published": "gpu_published", "memory": "gpu_memory"}
+OUT = BUILD / "benchmark-gpu" / "out"
 RESTARTS = 6        # of a process that crashes
 LARGEST = 15 * 2**20    # bytes of what is packed
 
@@ -66,7 +69,7 @@ class Bench:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=BUILD / "benchmark-gpu")
+    parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--minutes", type=float, default=8.5)
     parser.add_argument("--stages", default=",".join(STAGES))
@@ -78,7 +81,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # what the process that measures is told by the one that watches it
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    options.work = options.work or options.out / "work"
+    card = re.sub(r"[^A-Za-z0-9]+", "-", machine())
+    kept = options.out / "work" if options.smoke else BUILD / "benchmark-gpu" / card
+    options.work = options.work or kept
     unknown = set(options.stages.split(",")) - STAGES.keys()
     if unknown:
         parser.error(f"no stage {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
@@ -106,14 +111,12 @@ def measure_stages(options) -> None:
                "colour": options.colour_seconds}
     for stage in options.stages.split(","):
         bench = Bench(stage, rows, device, options.smoke, seconds)
-        # a stage that can't even begin is a row as well
-        bench.rows.measure(stage, "all rows begun", 0, lambda bench=bench: begin(bench))
+        try:
+            importlib.import_module(f"benchmarks.{STAGES[stage]}").run(bench)
+        except Exception as error:
+            # a stage that can't even begin is a row as well
+            rows.put(stage, "the stage", error_row(error))
         pack(options)
-
-
-def begin(bench: Bench) -> dict:
-    importlib.import_module(f"benchmarks.{STAGES[bench.stage]}").run(bench)
-    return {}
 
 
 def pack(options) -> None:
@@ -127,6 +130,8 @@ def pack(options) -> None:
             total += size
             if total < LARGEST:
                 tar.add(folder, folder.name)
+        for picture in sorted(options.work.glob("*.png")):
+            tar.add(picture, picture.name)
 
 
 def watch(options, argv: list[str]) -> None:
@@ -159,17 +164,16 @@ def report(out: Path) -> None:
     found = json.loads((out / "results.json").read_text())
     for stage, rows in found["stages"].items():
         for name, row in rows.items():
-            if row.keys() != {"took"}:
-                print(f"{stage:<10} {name:<34} {in_short(row)[:150]}")
+            print(f"{stage:<10} {name:<34} {in_short(row)[:150]}")
     for claim in claims_from(found):
         print(f"{claim.name} = {claim.value} ({claim.bar}: {'yes' if claim.holds else 'NO'})")
     print({key: value for key, value in found.items() if key != "stages"})
 
 
-def measure(out: Path = BUILD / "benchmark-gpu"):
+def measure(out: Path = OUT):
     """The claims, for `python -m benchmarks gpu`: measured now if there is a GPU."""
     if torch.cuda.is_available():
-        argv = ["--out", str(out)]
+        argv = ["--out", str(out), "--minutes", "60"]
         watch(parse(argv), argv)
     elif not (out / "results.json").exists():
         print("gpu: there is no GPU here, and no results.json to read", file=sys.stderr)

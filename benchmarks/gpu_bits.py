@@ -12,7 +12,8 @@ from minildm.nn.dit import DiT, DiTConfig
 from minildm.nn.unet import UNet, UNetConfig
 from minildm.training.loop import TrainConfig, train
 
-STEPS, STOP = 30, 17        # whole run; where it is stopped, to go on
+STEPS, STOP = 30, 17        # of the whole run, and where it is stopped to go on
+SMOKE_STEPS, SMOKE_STOP = 4, 2
 NETWORKS = {
     "DiT": (DiT, DiTConfig(4, 4, dim=64, depth=2, heads=4, patch=2, num_classes=10)),
     "U-Net": (UNet, UNetConfig(4, 4, (32, 64), (False, True), blocks=1, context_dim=32, heads=4,
@@ -28,21 +29,21 @@ def run(bench) -> None:
 
 
 def bits(bench, name: str, execution: str) -> dict:
-    """The largest difference of the weights after 30 steps from eager's, and from a second run's."""
+    """The largest difference of the weights after all steps from eager's, and from a second run's."""
     folder = bench.work / f"bits-{name}-{execution}"
     shutil.rmtree(folder, ignore_errors=True)
     eager = trained(bench, name, "eager")
     once = trained(bench, name, execution)
     again = trained(bench, name, execution)
-    trained(bench, name, execution, folder, STOP)
+    trained(bench, name, execution, folder, bench.choose(SMOKE_STOP, STOP))
     resumed = trained(bench, name, execution, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return {"from_eager": largest(once, eager), "from_itself": largest(once, again),
             "resumed": largest(once, resumed)}
 
 
-def trained(bench, name: str, execution: str, run_dir=None, stop: int = STEPS) -> list:
-    """Weights and averages after `stop` of 30 steps."""
+def trained(bench, name: str, execution: str, run_dir=None, stop: int = 0) -> list:
+    """Weights and averages after `stop` of the steps, or all of them."""
     network_class, config = NETWORKS[name]
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -55,7 +56,9 @@ def trained(bench, name: str, execution: str, run_dir=None, stop: int = STEPS) -
     def loss(z, labels, generator):
         return denoiser.loss(z, labels, generator, drop=0.1)
 
-    training = executed(TrainConfig(steps=STEPS, batch_size=64, lr=1e-3), execution)
+    config = TrainConfig(steps=bench.choose(SMOKE_STEPS, STEPS), lr=1e-3,
+                         batch_size=bench.choose(8, 64))
+    training = executed(config, execution)
     steps = train(denoiser, loss, data, training, run_dir, bar=False)
     for step in steps:
         averages = step.ema.averages

@@ -1,9 +1,10 @@
 """Whole runs of the GPU recipes within given seconds, and what they are worth along the way.
 
 The clock runs from the pictures on the device to the trained model: VAE, features, encoding,
-text tower, denoiser, compilers. Averages are kept at some times and judged when all is trained, so
-that judging costs no time of the run. A run's rate falls to zero at its end: what an average in its
-midst is worth is less than what a shorter run would reach.
+text tower, denoiser, compilers (whose programs an earlier row may have left on the disk). Averages
+are kept at some times and judged when all is trained, so that judging costs no time of the run. A
+run's rate falls to zero at its end: what an average in its midst is worth is less than what a
+shorter run would reach.
 """
 
 import contextlib
@@ -17,8 +18,8 @@ import torch
 from PIL import Image
 
 from benchmarks.gpu_peaks import wait
-from benchmarks.gpu_steps import step_row
-from benchmarks.gpu_trainings import RECIPES, fit_replaced, kind_of, made_up, scaled
+from benchmarks.gpu_steps import SECONDS, executions_on, step_row
+from benchmarks.gpu_trainings import RECIPES, executed, fit_replaced, kind_of, made_up, scaled
 from benchmarks.scenes import shares_right
 from minildm import LatentDiffusion, data
 from minildm.data.scenes import captions, compose
@@ -36,26 +37,37 @@ SETS = {"mnist": "mnist", "scenes": "scenes", "colour": "cifar10"}
 VAE_SHARE = {"mnist": 0.25, "scenes": 0.15, "colour": 0.2}
 CLIP_SHARE = {"mnist": 0, "scenes": 0.2, "colour": 0}
 MINUTES = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8)      # when averages are kept
-BUDGET_SECONDS = 60         # beside the training: data, judging
+BESIDE = 60                 # seconds beside the training: data, judging
 N = 1000                    # pictures that are judged
 
 
 def run(bench) -> None:
     name = bench.stage
-    needed = bench.seconds[name] + BUDGET_SECONDS
+    measure_steps(bench, name)
+    needed = bench.seconds[name] + BESIDE
     bench.measure("run", bench.choose(5, needed), lambda: whole_run(bench, name))
     if name == "colour":
         bench.measure("judged at 10,000", bench.choose(5, 60), lambda: judge_again(bench, name))
 
 
+def measure_steps(bench, name: str) -> None:
+    """Rows of the stage `steps` that the plan of a run needs, where they are not there yet."""
+    parts = ("vae", "denoiser", "clip") if CLIP_SHARE[name] else ("vae", "denoiser")
+    for part in parts:
+        for execution in executions_on(bench.device):
+            job = f"{name} {part}"
+            bench.rows.measure("steps", f"{job}, {execution}", SECONDS[execution],
+                               lambda job=job, execution=execution: step_row(bench, job, execution))
+
+
 def whole_run(bench, name: str) -> dict:
     """Train one recipe, judge its last average and those before."""
     images = load(bench, name)
-    sizes, ms = sizes_within(bench, name)
+    sizes, plans = sizes_within(bench, name)
     guide = guide_within(bench, name, sizes)
     watch = Watch(bench.device, bench.choose((0.0001,), MINUTES))
     options = Options(bench.choose("smoke", "gpu"), bar=False)
-    with fit_replaced(watch.fit), shorter_clip(bench, name, ms):
+    with fit_replaced(watch.fit), shorter_clip(bench, name, plans):
         wait(bench.device)
         watch.begin()
         trained = RECIPES[name].train(images, options, sizes=sizes, **guide)
@@ -64,7 +76,7 @@ def whole_run(bench, name: str) -> dict:
     model = trained.model
     model.save(bench.work / "models" / name)
     row = {"seconds": whole, "parts": watch.parts, "vae_steps": sizes.vae_training.steps,
-           "steps": sizes.training.steps, "pictures_seen": watch.pictures, "ms_expected": ms}
+           "steps": sizes.training.steps, "pictures_seen": watch.pictures, "plans": plans}
     row |= judge(bench, name, model, images)
     save_pictures(bench.out / f"pictures-{name}.png", draw(bench, name, model, 64)[0])
     row["history"] = [judged_then(bench, name, model, images, kept) for kept in watch.kept]
@@ -131,33 +143,34 @@ class Watch:
 # ---- how long each part trains
 
 def sizes_within(bench, name: str):
-    """The recipe's sizes with as many steps as the seconds allow, at most its own; ms by part."""
+    """The recipe's sizes with as many steps as the seconds allow, at most its own; the plans."""
     sizes = RECIPES[name].SIZES[bench.choose("smoke", "gpu")]
-    seconds = bench.seconds[name]
-    own = {"vae": sizes.vae_training.steps, "denoiser": sizes.training.steps}
     shares = {"vae": VAE_SHARE[name], "denoiser": 1 - VAE_SHARE[name] - CLIP_SHARE[name]}
-    ms, steps = {}, {}
-    for part, share in shares.items():
-        ms[part], first = speed_of(bench, f"{name} {part}")
-        affordable = 1000 * max(0.5 * seconds * share, seconds * share - first) / ms[part]
-        steps[part] = max(2, min(own[part], round(affordable)))
-    start = sizes.vae_loss.adversarial_start * steps["vae"] / own["vae"]
-    sizes = replace(
-        sizes, vae_training=scaled(sizes.vae_training, steps["vae"]),
-        training=scaled(sizes.training, steps["denoiser"]),
-        vae_loss=replace(sizes.vae_loss, adversarial_start=round(start)))
-    return sizes, ms
+    plans = {part: plan(bench, f"{name} {part}", bench.seconds[name] * share)
+             for part, share in shares.items()}
+    vae = planned(sizes.vae_training, plans["vae"])
+    start = sizes.vae_loss.adversarial_start * vae.steps / sizes.vae_training.steps
+    loss = replace(sizes.vae_loss, adversarial_start=round(start))
+    denoiser = planned(sizes.training, plans["denoiser"])
+    return replace(sizes, vae_training=vae, training=denoiser, vae_loss=loss), plans
 
 
-def speed_of(bench, job: str) -> tuple[float, float]:
-    """Milliseconds of a step as the package chooses to execute it, seconds before the first."""
-    for execution in ("auto", "compile", "graph", "eager"):
+def plan(bench, job: str, seconds: float) -> dict:
+    """The execution that takes most steps in these seconds, compiling among them, and how many."""
+    plans = []
+    for execution in executions_on(bench.device):
         row = bench.rows.get("steps", f"{job}, {execution}")
         if "ms" in row:
-            # the second time compiled programs are found on the disk
-            return row["ms"], row["first_seconds"] / 2
-    row = step_row(bench, job, "auto")
-    return row["ms"], row["first_seconds"] / 2
+            training = max(seconds / 10, seconds - row["first_seconds"])
+            steps = max(2, round(1000 * training / row["ms"]))
+            plans.append({"execution": execution, "ms": row["ms"], "steps": steps})
+    return max(plans, key=lambda each: each["steps"])
+
+
+def planned(config, plan: dict):
+    """A training after a plan, of at most its own steps."""
+    steps = min(config.steps, plan["steps"])
+    return executed(scaled(config, steps), plan["execution"])
 
 
 def guide_within(bench, name: str, sizes) -> dict:
@@ -170,19 +183,16 @@ def guide_within(bench, name: str, sizes) -> dict:
     return {"guide": guide._replace(step=step)}
 
 
-def shorter_clip(bench, name: str, ms: dict):
+def shorter_clip(bench, name: str, plans: dict):
     """Let the text tower train no longer than its share."""
     if not CLIP_SHARE[name]:
         return contextlib.nullcontext()
-    ms["clip"], first = speed_of(bench, f"{name} clip")
-    share = CLIP_SHARE[name] * bench.seconds[name]
+    plans["clip"] = plan(bench, f"{name} clip", CLIP_SHARE[name] * bench.seconds[name])
     fitted = conditions.fitted
 
     def shorter(images, options):
         recipe = fitted(images, options)
-        affordable = 1000 * max(share / 2, share - first) / ms["clip"]
-        steps = max(2, min(recipe.training.steps, round(affordable)))
-        return replace(recipe, training=scaled(recipe.training, steps))
+        return replace(recipe, training=planned(recipe.training, plans["clip"]))
 
     return mock.patch.object(conditions, "fitted", shorter)
 

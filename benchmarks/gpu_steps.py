@@ -28,23 +28,29 @@ SECONDS = {"eager": 8, "graph": 8, "compile": 45}       # that a row takes
 
 
 def run(bench) -> None:
-    cuda = bench.device.type == "cuda"
-    executions = ("eager", "graph", "compile") if cuda else ("eager",)
+    executions = executions_on(bench.device)
     # what needs no compiler comes first: it is known in a minute
-    for execution in executions:
-        for job in DENOISERS:
-            bench.measure(f"{job}, {execution}", SECONDS[execution],
-                          lambda job=job, execution=execution: step_row(bench, job, execution))
+    measure_all(bench, DENOISERS, executions)
     run_peers(bench, DENOISERS)
-    for job in OTHERS:
-        for execution in executions:
+    measure_all(bench, OTHERS, executions)
+    # last: a profiler that was on may slow what follows
+    if bench.device.type == "cuda":
+        for execution in "compile", "graph":
+            for job in DENOISERS:
+                bench.measure(f"{job}, {execution}, profile", SECONDS[execution] / 2,
+                              lambda job=job, how=execution: profile_row(bench, job, how))
+
+
+def measure_all(bench, jobs, executions) -> None:
+    for execution in executions:
+        for job in jobs:
             bench.measure(f"{job}, {execution}", SECONDS[execution],
                           lambda job=job, execution=execution: step_row(bench, job, execution))
-    # last: a profiler that was on may slow what follows
-    for execution in executions[1:]:
-        for job in DENOISERS:
-            bench.measure(f"{job}, {execution}, profile", SECONDS[execution] / 2,
-                          lambda job=job, execution=execution: profile_row(bench, job, execution))
+
+
+def executions_on(device) -> tuple[str, ...]:
+    """The ways of execution that a device has."""
+    return ("eager", "graph", "compile") if device.type == "cuda" else ("eager",)
 
 
 def training_for(bench, job: str) -> Training:
@@ -77,6 +83,7 @@ def time_steps(training: Training, execution: str, warm: int, count: int, device
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
+        others = torch.cuda.memory_allocated()
     began = time.perf_counter()
     for _ in range(warm):
         next(steps)
@@ -96,7 +103,7 @@ def time_steps(training: Training, execution: str, warm: int, count: int, device
     row = {"ms": statistics.median(between), "ms_wall": wall, "host_ms": statistics.median(host),
            "first_seconds": first}
     if cuda:
-        row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        row["peak_gib"] = (torch.cuda.max_memory_allocated() - others) / 2**30
     return row
 
 

@@ -68,7 +68,7 @@ def kind_of(model) -> str:
     return "clip" if isinstance(model, CLIP) else "classifier"
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def trainings_of(name: str, device: torch.device, smoke: bool) -> dict[str, Training]:
     """The trainings of a recipe at its GPU size, on made-up pictures of its set's form."""
     recipe, options = RECIPES[name], Options("smoke" if smoke else "gpu", bar=False)

@@ -44,7 +44,7 @@ SCENES_BATCH = 128
 
 
 def run(bench) -> None:
-    for steps, lr in bench.choose(((8, 2e-3),), MNIST_CANDIDATES):
+    for steps, lr in bench.choose(((4, 2e-3),), MNIST_CANDIDATES):
         bench.measure(f"mnist, {steps} steps, lr {lr:g}", 15 + steps / 200,
                       lambda steps=steps, lr=lr: mnist_row(bench, steps, lr))
     for steps, partial in bench.choose(((4, 0.2),), SCENES_CANDIDATES):
@@ -99,9 +99,8 @@ def keep_best(bench, kind: str, merit) -> None:
 
 def mnist_row(bench, steps: int, lr: float) -> dict:
     images = load(bench, "mnist")
-    sizes = replace(MNIST, training=replace(MNIST.training, steps=steps, lr=lr))
-    if bench.smoke:
-        sizes = replace(sizes, vae_training=scaled(sizes.vae_training, 4))
+    sizes = bench.choose(mnist.SIZES["smoke"], MNIST)
+    sizes = replace(sizes, training=replace(sizes.training, steps=steps, lr=lr))
     model, seconds = train_one(bench, mnist, images, sizes, Options("cpu", bar=False))
     model.guidance = GUIDANCE
     row = {}

@@ -81,7 +81,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # what the process that measures is told by the one that watches it
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    card = re.sub(r"[^A-Za-z0-9]+", "-", machine())
+    card = re.sub(r"[^A-Za-z0-9]+", "-", asked_of_card("name") or "cpu")
     kept = options.out / "work" if options.smoke else BUILD / "benchmark-gpu" / card
     options.work = options.work or kept
     unknown = set(options.stages.split(",")) - STAGES.keys()
@@ -95,11 +95,18 @@ def facts_of_machine() -> dict:
     facts = {"hardware": machine(), "torch": torch.__version__, "python": sys.version.split()[0],
              "day": time.strftime("%Y-%m-%d")}
     if torch.cuda.is_available():
-        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, check=False)
-        facts["driver"] = answer.stdout.strip()
-        facts["cuda"] = torch.version.cuda
+        facts |= {"driver": asked_of_card("driver_version"), "cuda": torch.version.cuda}
     return facts
+
+
+def asked_of_card(what: str) -> str:
+    """What nvidia-smi says of the first card, so that a process that only watches needs no CUDA."""
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return answer.stdout.strip().splitlines()[0] if answer.stdout.strip() else ""
 
 
 def measure_stages(options) -> None:

@@ -16,6 +16,7 @@ def peaks(bench) -> dict:
     a, b = torch.randn(2, n, n, device=bench.device, dtype=torch.bfloat16)
     # four gigabytes on a GPU: no cache holds them
     source = torch.empty(bench.choose(2**20, 2**31), dtype=torch.bfloat16, device=bench.device)
+    source.normal_()
     target = torch.empty_like(source)
     product = seconds_of(lambda: a @ b, bench.device)
     copy = seconds_of(lambda: target.copy_(source), bench.device)

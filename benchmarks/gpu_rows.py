@@ -109,11 +109,11 @@ def error_row(error: Exception) -> dict:
 
 def forget() -> bool:
     """Free what the last row left on the device; False if the device no longer answers."""
-    # a network is compiled anew in the next row: few programs of one function are kept
-    torch.compiler.reset()
     gc.collect()
     if not torch.cuda.is_available():
         return True
+    # the next row compiles anew, and of one function only a few programs are kept
+    torch.compiler.reset()
     try:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()

@@ -5,6 +5,7 @@ The lag and the recording have stand-ins here; what CUDA adds is timing.
 
 import functools
 import math
+import types
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,11 @@ def lag(monkeypatch):
 
 def close(a, b):
     return a.keys() == b.keys() and all(torch.allclose(a[n], b[n], rtol=1e-5, atol=1e-6) for n in a)
+
+
+def clone_of(function):
+    """The same function with code of its own, as another class's would be."""
+    return types.FunctionType(function.__code__.replace(), function.__globals__)
 
 
 def breaks_at(model, broken_step):
@@ -252,6 +258,24 @@ def test_compiled_networks_take_the_same_steps(without_inductor):
     assert close(state_of(plain), state_of(compiled))
     assert step.ema.averages.keys() == state_of(plain).keys()       # names stay as they are
     assert compiled._compiled_call_impl is None                     # and so does the network
+
+
+def test_a_model_of_many_forms_is_compiled(without_inductor):
+    """Torch compiles eight forms of one piece of code, so each kind of module must be its own."""
+    class Wide(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.inside = nn.Sequential(nn.Linear(4, width), nn.Linear(width, 4))
+
+        def forward(self, x):
+            return x + self.inside(x)
+
+    model = nn.ModuleDict({str(k): type(f"Kind{k}", (Wide,), {"forward": clone_of(Wide.forward)})(k)
+                           for k in range(2, 13)})
+    with recorded.compiled_networks(model) as parts:
+        assert len(parts) == 11
+        for part in parts:
+            part(torch.ones(3, 4)).sum().backward()
 
 
 def test_what_cannot_be_compiled_is_run_as_it_is(monkeypatch, capsys):

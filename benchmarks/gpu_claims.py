@@ -1,9 +1,12 @@
 """What results.json of a GPU says, as rows of RESULTS.md with that card's name."""
 
+import math
+
 from benchmarks.claims import Claim, claims_of
 
-RECIPES = {"colour denoiser": "gpu-colour", "mnist denoiser": "gpu", "scenes denoiser": "gpu-scenes"}
-FAST = ("compile", "graph", "eager")        # the first that was measured is what is claimed
+RECIPES = {"colour denoiser": "gpu-colour", "mnist denoiser": "gpu",
+           "scenes denoiser": "gpu-scenes"}
+WAYS = ("compile", "graph", "eager")
 SCORES = {"label_accuracy": "label accuracy", "fd_ratio": "Fréchet distance / floor",
           "precision": "precision", "recall": "recall"}
 
@@ -23,16 +26,14 @@ def claims_from(found: dict) -> list[Claim]:
 
 def steps_claims(claim, rows: dict):
     for job, recipe in RECIPES.items():
-        measured = [(how, rows[f"{job}, {how}"]) for how in FAST if "ms" in rows.get(f"{job}, {how}", {})]
-        if not measured:
+        how, row = fastest(rows, job)
+        if not how:
             continue
-        how, row = min(measured, key=lambda pair: pair[1]["ms"])
-        ms = row["ms"]
-        yield claim(f"ms of a training step, {recipe}", ms, row["took"],
+        took = row["took"]
+        yield claim(f"ms of a training step, {recipe}", row["ms"], took,
                     detail=step_detail(how, row))
         if how != "eager":
-            yield claim("ms of the host, a replayed step", row["host_ms"], row["took"],
-                        detail=recipe)
+            yield claim("ms of the host, a replayed step", row["host_ms"], took, detail=recipe)
         profiled = rows.get(f"{job}, {how}, profile", {})
         if "busy_share" in profiled:
             yield claim("share of a step in which the card computes", profiled["busy_share"],
@@ -40,7 +41,19 @@ def steps_claims(claim, rows: dict):
         peer = rows.get(f"{job}, diffusers' loop", {})
         if "ms" in peer:
             yield claim("time of diffusers' training loop / ours, the same network",
-                        peer["ms"] / ms, peer["took"], detail=recipe)
+                        peer["ms"] / row["ms"], peer["took"], detail=recipe)
+
+
+def fastest(rows: dict, job: str) -> tuple[str, dict]:
+    """The fastest way of execution that was measured as such, and its row; "" where none was."""
+    best = "", {}
+    for how in WAYS:
+        row = rows.get(f"{job}, {how}", {})
+        # a row that says something ran in another way than its name
+        counts = "ms" in row and "said" not in row
+        if counts and row["ms"] < best[1].get("ms", math.inf):
+            best = how, row
+    return best
 
 
 def step_detail(how: str, row: dict) -> str:
@@ -76,6 +89,8 @@ def run_claims(claim, name: str, row: dict):
             yield claim(f"{name}, {text}", row[key], seconds, detail=f"N = {row['n']:,}")
     if name == "CIFAR-10" and "contrast_ratio" in row:
         yield claim("CIFAR-10, contrast / real", row["contrast_ratio"], seconds)
+        yield claim("CIFAR-10, Fréchet distance of thumbnails / floor", row["fd_pixels_ratio"],
+                    seconds)
 
 
 def scenes_claims(claim, row: dict):

@@ -19,7 +19,15 @@ from PIL import Image
 
 from benchmarks.gpu_peaks import wait
 from benchmarks.gpu_steps import SECONDS, executions_on, step_row
-from benchmarks.gpu_trainings import RECIPES, executed, fit_replaced, kind_of, made_up, scaled
+from benchmarks.gpu_trainings import (
+    RECIPES,
+    executed,
+    fit_replaced,
+    kind_of,
+    made_up,
+    noted,
+    scaled,
+)
 from benchmarks.scenes import shares_right
 from minildm import LatentDiffusion, data
 from minildm.data.scenes import captions, compose
@@ -67,7 +75,7 @@ def whole_run(bench, name: str) -> dict:
     guide = guide_within(bench, name, sizes)
     watch = Watch(bench.device, bench.choose((0.0001,), MINUTES))
     options = Options(bench.choose("smoke", "gpu"), bar=False)
-    with fit_replaced(watch.fit), shorter_clip(bench, name, plans):
+    with fit_replaced(watch.fit), shorter_clip(bench, name, plans), noted() as said:
         wait(bench.device)
         watch.begin()
         trained = RECIPES[name].train(images, options, sizes=sizes, **guide)
@@ -75,7 +83,7 @@ def whole_run(bench, name: str) -> dict:
         whole = watch.elapsed()
     model = trained.model
     model.save(bench.work / "models" / name)
-    row = {"seconds": whole, "parts": watch.parts, "vae_steps": sizes.vae_training.steps,
+    row = {"seconds": whole, "parts": watch.parts, **said, "vae_steps": sizes.vae_training.steps,
            "steps": sizes.training.steps, "pictures_seen": watch.pictures, "plans": plans}
     row |= judge(bench, name, model, images)
     save_pictures(bench.out / f"pictures-{name}.png", draw(bench, name, model, 64)[0])
@@ -235,12 +243,14 @@ def judge(bench, name: str, model, images, n: int | None = None) -> dict:
 
 
 def without_labels(drawn, images) -> dict:
-    """Distances and contrasts that need no network, beside those of as many real pictures."""
+    """Distance of thumbnails and contrast, which need no network, beside those of real pictures."""
     try:
         module = importlib.import_module("minildm.evaluation.pixels")
     except ImportError:
         return {"label_free": "this version has none"}
-    return {"label_free": module.label_free(drawn, images.images)}
+    found = module.label_free(drawn, images.images)
+    return {"fd_pixels_ratio": found["fd_pixels"] / max(found["fd_pixels_floor"], 1e-12),
+            "contrast_ratio": found["contrast"] / found["contrast_real"]}
 
 
 def judged_then(bench, name: str, model, images, kept) -> dict:

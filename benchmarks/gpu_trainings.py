@@ -12,6 +12,7 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm import tqdm
 
 from minildm.data.scenes import compose
 from minildm.data.sets import CLASSES, ImageSet
@@ -22,7 +23,7 @@ from minildm.recipes.stages import Options
 from minildm.training.loop import TrainConfig
 
 RECIPES = {"mnist": mnist, "scenes": scenes, "colour": cifar10}
-PICTURES = 8192     # made up, to take steps on
+PICTURES = 4096     # made up, to take steps on
 
 
 @dataclass
@@ -57,6 +58,18 @@ def recorded():
     unchecked = mock.patch.object(stages, "check_spread", lambda *args: None)
     with fit_replaced(note), unchecked:
         yield found
+
+
+@contextlib.contextmanager
+def noted():
+    """Inside the block what the loop says, of a recording that failed say, goes into the dict."""
+    said = {}
+
+    def note(text, *args, **others):
+        said.setdefault("said", []).append(text)
+
+    with mock.patch.object(tqdm, "write", note):
+        yield said
 
 
 def kind_of(model) -> str:

@@ -119,7 +119,7 @@ def mnist_scores(bench, model, images, how: str, guidance) -> dict:
     found = score(drawn, labels, images, classifier)
     names = ("label_accuracy", "fd_ratio", "precision", "recall", "diversity")
     named = {f"{how}_{name}": found[name] for name in names}
-    return named | {f"{how}_label_free": without_labels(drawn, images)["label_free"]}
+    return named | {f"{how}_{name}": value for name, value in without_labels(drawn, images).items()}
 
 
 def mnist_merit(row: dict) -> tuple:

@@ -18,7 +18,7 @@ def claims_from(found: dict) -> list[Claim]:
     return [*steps_claims(claim, stages.get("steps", {})),
             *bits_claims(claim, stages.get("bits", {})),
             *run_claims(claim, "MNIST", stages.get("mnist", {}).get("run", {})),
-            *run_claims(claim, "CIFAR-10", stages.get("colour", {}).get("run", {})),
+            *run_claims(claim, "CIFAR-10", with_borrowed(stages.get("colour", {}))),
             *scenes_claims(claim, stages.get("scenes", {}).get("run", {})),
             *published_claims(claim, stages.get("published", {})),
             *memory_claims(claim, stages.get("memory", {}))]
@@ -71,6 +71,14 @@ def bits_claims(claim, rows: dict):
                 same = row[key] == 0
                 shown = "yes" if same else f"no: {row[key]:.1e}"
                 yield claim(text, 0, row["took"], detail=name, shown=shown, holds=same)
+
+
+def with_borrowed(rows: dict) -> dict:
+    """The row of CIFAR-10's run; the time of the classifier whose features it borrows counts."""
+    row, classifier = rows.get("run", {}), rows.get("classifier of the features", {})
+    if "seconds" in row and "seconds" in classifier:
+        row = {**row, "seconds": row["seconds"] + classifier["seconds"]}
+    return row
 
 
 def run_claims(claim, name: str, row: dict):

@@ -35,6 +35,7 @@ from minildm.diffusion.guidance import Cfg
 from minildm.evaluation.classifier import load_classifier
 from minildm.evaluation.score import score
 from minildm.recipes import conditions
+from minildm.recipes.classifier import COLOUR_CLASSIFIER, train_classifier
 from minildm.recipes.stages import Options
 from minildm.training import loop
 from minildm.training.ema import copy_tensors, tensors_of
@@ -55,6 +56,7 @@ def run(bench) -> None:
     needed = bench.seconds[name] + BESIDE
     bench.measure("run", bench.choose(5, needed), lambda: whole_run(bench, name))
     if name == "colour":
+        bench.measure("classifier of the features", 30, lambda: borrowed(bench))
         bench.measure("judged at 10,000", bench.choose(5, 60), lambda: judge_again(bench, name))
 
 
@@ -270,6 +272,18 @@ def judged_then(bench, name: str, model, images, kept) -> dict:
 def guide_is_later(model, step: int) -> bool:
     """Whether the guide's own step lay after this one: it is a twelfth of the run at most."""
     return len(model.guidance) > 1 and step < model.facts["denoiser_steps"] / 10
+
+
+def borrowed(bench) -> dict:
+    """What the classifier costs whose features the recipe borrows from the zoo: trained once more.
+    """
+    images, config = load(bench, "colour"), load_classifier("cifar10-small").config
+    training = bench.choose(replace(COLOUR_CLASSIFIER, steps=2, batch_size=16), COLOUR_CLASSIFIER)
+    wait(bench.device)
+    began = time.perf_counter()
+    train_classifier(images, training, bar=False, config=config)
+    wait(bench.device)
+    return {"seconds": time.perf_counter() - began}
 
 
 def judge_again(bench, name: str) -> dict:

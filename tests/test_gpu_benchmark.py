@@ -70,6 +70,25 @@ def test_a_row_that_a_process_died_in_is_closed_and_the_others_stay(tmp_path):
     assert restarted.get("steps", "a")["ms"] == 1
 
 
+def test_a_process_that_dies_is_replaced_and_its_row_closed(tmp_path, monkeypatch):
+    options = gpu.parse(["--out", str(tmp_path), "--smoke"])
+    codes = [-11, 0]
+
+    def die_in_a_row(command, **others):
+        rows = Rows(options.work, options.out, float(command[-1]))
+        if len(codes) == 2:
+            rows.put("steps", "a", {"running": True})
+        else:
+            rows.measure("steps", "a", 1, lambda: pytest.fail("it would die again"))
+            rows.measure("steps", "b", 1, lambda: {"ms": 1})
+        return SimpleNamespace(returncode=codes.pop(0))
+
+    monkeypatch.setattr(gpu.subprocess, "run", die_in_a_row)
+    gpu.watch(options, ["--smoke"])
+    steps = json.loads((tmp_path / "results.json").read_text())["stages"]["steps"]
+    assert "code -11" in steps["a"]["error"] and steps["b"]["ms"] == 1 and not codes
+
+
 def test_a_row_that_takes_far_too_long_ends_its_process(tmp_path, monkeypatch):
     ended = []
     monkeypatch.setattr(gpu_rows.os, "_exit", ended.append)
@@ -120,8 +139,9 @@ def found(card):
     bits = {"DiT, graph": {"from_eager": 1e-7, "resumed": 0.0, "took": 1}}
     run = {"seconds": 280.0, "pictures_seen": 8_000_000, "label_accuracy": 0.96, "fd_ratio": 4.5,
            "precision": 0.8, "recall": 0.74, "n": 1000}
+    colour = {"run": run, "classifier of the features": {"seconds": 20.0}}
     return {"hardware": card, "day": "2026-11-30",
-            "stages": {"steps": steps, "bits": bits, "colour": {"run": run}}}
+            "stages": {"steps": steps, "bits": bits, "colour": colour}}
 
 
 def test_claims_carry_the_card_and_are_held_against_its_bar():
@@ -138,6 +158,8 @@ def test_claims_carry_the_card_and_are_held_against_its_bar():
     bits = claims["gpu: replayed = eager, bit for bit, DiT"]
     assert not bits.holds and bits.value == "no: 1.0e-07"
     assert not claims["gpu: CIFAR-10, recall, N = 1,000"].holds
+    minutes = claims["gpu: CIFAR-10, minutes from pictures to model, 8.0 million pictures seen"]
+    assert minutes.value == 5       # 280 seconds, and the classifier whose features are borrowed
 
 
 def test_an_unknown_stage_is_told_what_there_is(capsys):

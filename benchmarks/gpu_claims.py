@@ -20,6 +20,7 @@ def claims_from(found: dict) -> list[Claim]:
             *run_claims(claim, "MNIST", stages.get("mnist", {}).get("run", {})),
             *run_claims(claim, "CIFAR-10", with_borrowed(stages.get("colour", {}))),
             *scenes_claims(claim, stages.get("scenes", {}).get("run", {})),
+            *drawing_claims(claim, stages),
             *published_claims(claim, stages.get("published", {})),
             *memory_claims(claim, stages.get("memory", {}))]
 
@@ -106,6 +107,18 @@ def scenes_claims(claim, row: dict):
         if f"{what}_right" in row:
             yield claim(f"scenes, {what} right", row[f"{what}_right"], row["seconds"],
                         detail=f"{row['seconds']:.0f} s of training, {row['n']:,} prompts")
+
+
+def drawing_claims(claim, stages: dict):
+    """How long it takes to draw and to judge."""
+    row = stages.get("mnist", {}).get("scoring", {})
+    if "seconds" in row:
+        yield claim("seconds to judge 50,000 pictures", row["seconds"], row["seconds"])
+    row = stages.get("colour", {}).get("sampling", {})
+    if "seconds" in row:
+        speed = row["seconds_as_written"] / row["seconds"]
+        yield claim("drawing, time as written / recorded", speed, row["seconds"],
+                    detail=f"CIFAR-10, {row['n'] / row['seconds']:.0f} pictures a second")
 
 
 def published_claims(claim, rows: dict):

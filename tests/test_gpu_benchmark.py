@@ -104,11 +104,14 @@ def test_the_steps_of_a_run_are_those_that_its_seconds_allow(tmp_path):
     rows.put("steps", "colour denoiser, eager", {"ms": 40.0, "first_seconds": 1.0})
     rows.put("steps", "colour denoiser, graph", {"ms": 10.0, "first_seconds": 1.0})
     rows.put("steps", "colour denoiser, compile", {"ms": 5.0, "first_seconds": 30.0})
-    bench = SimpleNamespace(rows=rows, device=torch.device("cuda"))
-    short = gpu_runs.plan(bench, "colour denoiser", 40)
-    assert short == {"execution": "graph", "ms": 10.0, "steps": 3900}
-    long = gpu_runs.plan(bench, "colour denoiser", 240)
-    assert long == {"execution": "compile", "ms": 5.0, "steps": 42_000}
+    rows.put("steps", "colour vae, graph", {"ms": 4.0, "first_seconds": 1.0})
+    bench = SimpleNamespace(rows=rows, device=torch.device("cuda"), seconds={"colour": 50})
+    plans = gpu_runs.plans_for(bench, "colour")
+    assert plans["vae"] == {"execution": "graph", "ms": 4.0, "steps": 2250}      # of 10 seconds
+    assert plans["denoiser"] == {"execution": "graph", "ms": 10.0, "steps": 3900}
+    bench.seconds["colour"] = 300
+    plans = gpu_runs.plans_for(bench, "colour")
+    assert plans["denoiser"] == {"execution": "compile", "ms": 5.0, "steps": 42_000}
 
 
 def test_a_shorter_training_averages_over_the_same_share_of_it():

@@ -104,6 +104,7 @@ class Prompts:
         # a tower that moved with the denoiser would forget what its words mean
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        self._empty: dict = {}          # the empty prompt's ids, by length and device
 
     @property
     def length(self) -> int:
@@ -129,8 +130,11 @@ class Prompts:
         return self.encoder(asked.to(device))[0]
 
     def drop(self, asked, generator=None, share: float = DROP) -> torch.Tensor:
-        empty = self.tokenizer([""], asked.shape[1]).to(asked.device)                   # (1, L)
-        return drop_context(asked, empty, share, generator)
+        key = asked.shape[1], asked.device
+        if key not in self._empty:
+            # asked for at each step of a training: a GPU is to be waited for only once
+            self._empty[key] = self.tokenizer([""], asked.shape[1]).to(asked.device)    # (1, L)
+        return drop_context(asked, self._empty[key], share, generator)
 
     def null(self, n: int, negative: str = "") -> torch.Tensor:
         return self.embed(self.tokenizer([negative], self.length)).expand(n, -1, -1)

@@ -26,6 +26,26 @@ def number_on(device: torch.device, value):
     return torch.full((), value.item(), dtype=value.dtype, device=device)
 
 
+class Constant:
+    """A tensor that never changes, copied to each GPU once: `like(t)` is on t's device."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        self.copies = {}
+
+    def like(self, t):
+        """The constant in the dtype of t, on its device; the first call on a GPU waits for it."""
+        if t.device.type == "cpu":
+            return self.tensor.to(t)
+        key = t.device, t.dtype
+        if key not in self.copies:
+            self.copies[key] = self.tensor.to(t)
+        return self.copies[key]
+
+    def __getstate__(self):
+        return {"tensor": self.tensor, "copies": {}}
+
+
 def room(device: torch.device) -> int:
     """How many times a device holds what a small GPU (8 GiB) holds: 9 on 79 GiB; 1 on a CPU."""
     if device.type != "cuda":

@@ -149,6 +149,8 @@ class DiT(nn.Module):
     H and W must be multiples of the patch.
     """
 
+    compiled_parts = ("transformer_blocks",)
+
     def __init__(self, config: DiTConfig):
         super().__init__()
         self.config = c = config

@@ -13,6 +13,9 @@ class Muon(torch.optim.Optimizer):
     batch norm does not. The length of a kernel that starts at zero has a meaning: it is kept.
     """
 
+    # as torch's fused optimizers have it: a 0-dim tensor; where it is 1 a step moves nothing
+    found_inf = None
+
     def __init__(self, kernels, lr: float, momentum: float = 0.6):
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
 
@@ -20,8 +23,22 @@ class Muon(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
+                if p.grad is None:
+                    continue
+                if self.found_inf is None:
                     self._move(p, group["lr"], group["momentum"])
+                else:
+                    self._move_if_finite(p, group["lr"], group["momentum"])
+
+    def _move_if_finite(self, p, lr, momentum: float) -> None:
+        """Move, and take it back where `found_inf` is 1, whatever was computed."""
+        weights = p.clone()
+        average = self.state[p]["momentum"].clone() if self.state[p] else torch.zeros_like(p)
+        self._move(p, lr, momentum)
+        moved = self.state[p]["momentum"]
+        # a tensor decides, as below: NaN goes, since what is not chosen does not count
+        p.copy_(torch.where(self.found_inf > 0, weights, p))
+        moved.copy_(torch.where(self.found_inf > 0, average, moved))
 
     def _move(self, p, lr: float, momentum: float) -> None:
         norm = p.norm()

@@ -11,7 +11,7 @@ from minildm.diffusion import samplers, schedules
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.guidance import Autoguidance, Cfg, Interval
 from minildm.evaluation.classifier import Classifier, ClassifierConfig, in_batches, pca_features
-from minildm.evaluation.metrics import diversity, frechet_distance, kernel_distance, precision_recall
+from minildm.evaluation.metrics import frechet_distance, kernel_distance, precision_recall
 from minildm.latents import VAELatents
 from minildm.model import LatentDiffusion
 from minildm.nn.clip import TextConfig, TextTransformer

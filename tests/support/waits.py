@@ -78,7 +78,11 @@ class FakeGPU(TorchDispatchMode):
         """A number of a tensor, which the host has to wait for if it is on the GPU."""
         if on_gpu:
             self.note("reads a number", name)
-        return torch.zeros((), dtype=tensor.dtype).item() if name == "_local_scalar_dense" else True
+        if name != "_local_scalar_dense":
+            return True
+        if tensor.dtype == torch.bool:
+            return False
+        return 0.0 if tensor.is_floating_point() else 0
 
     def note_copy(self, name: str, inputs, result, kwargs, args) -> None:
         """Note an operation whose tensors are not all on one device."""

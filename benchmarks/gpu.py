@@ -5,7 +5,7 @@
     --colour-seconds 300        how long a whole run may train; --mnist-seconds, --scenes-seconds
     --work FOLDER               where rows and models are kept for another call, which measures what
                                 is missing; by default a folder of this card's in build/
-    --known RESULTS.JSON        rows of an earlier call on the same card, which are not measured again
+    --known RESULTS.JSON        rows of an earlier call on the same card: not measured again
     --smoke                     everything in tiny, on a CPU as well
     --results OUT               write RESULTS.md's rows of an OUT that was measured before
 
@@ -200,6 +200,7 @@ def report(out: Path) -> None:
 
 def measure(out: Path = OUT):
     """The claims, for `python -m benchmarks gpu`: measured now if there is a GPU."""
+    # an hour: here nobody waits for the card
     if torch.cuda.is_available():
         argv = ["--out", str(out), "--minutes", "60"]
         watch(parse(argv), argv)
@@ -214,7 +215,11 @@ def main(argv: list[str]) -> int:
     if options.results:
         from benchmarks.__main__ import BENCHMARKS
 
-        claims = claims_from(json.loads((options.results / "results.json").read_text()))
+        found = json.loads((options.results / "results.json").read_text())
+        if found.get("smoke"):
+            print("gpu: these rows are of --smoke, and claim nothing", file=sys.stderr)
+            return 2
+        claims = claims_from(found)
         for row in claims:
             print(row.json())
         write_table(ROOT / "RESULTS.md", claims, BENCHMARKS)

@@ -1,4 +1,4 @@
-"""Training steps of every recipe at its GPU size: eager, as a graph, as a graph of compiled networks.
+"""Training steps of every recipe at its GPU size: eager, recorded, recorded and compiled.
 
 They run through the real `train`. Beside each time stand its share of the measured peak (MFU), and
 the least that a perfectly fused program would need, as it was counted.
@@ -70,6 +70,7 @@ def step_row(bench, job: str, execution: str) -> dict:
     # a step that could not be recorded or compiled says so: its time is that of another way
     row |= said
     row["pictures_per_second"] = 1000 * training.config.batch_size / row["ms"]
+    # how a step is executed does not change what it computes
     known = bench.rows.get("steps", f"{job}, eager").get("tflop")
     row["tflop"] = known or tflop_of(training)
     peak = bench.rows.get("peaks", "product and copy").get("tflops")
@@ -83,6 +84,7 @@ def step_row(bench, job: str, execution: str) -> dict:
 
 def time_steps(training: Training, execution: str, warm: int, count: int, device) -> dict:
     """Times of `count` steps of `train` after `warm`, whose seconds are those of compiling."""
+    # one step more than is taken: a run's last step waits for all others
     config = replace(training.config, steps=warm + count + 1)
     steps = train(training.model, training.loss_fn, training.data, executed(config, execution),
                   bar=False)
@@ -99,6 +101,7 @@ def time_steps(training: Training, execution: str, warm: int, count: int, device
     began = time.perf_counter()
     for _ in range(count):
         asked = time.perf_counter()
+        # returns when the step is launched, not when it is done
         next(steps)
         host.append(1000 * (time.perf_counter() - asked))
         marks.append(mark(cuda))
@@ -159,6 +162,7 @@ def profile_row(bench, job: str, execution: str) -> dict:
     measured = bench.rows.get("steps", f"{job}, {execution}").get("ms")
     if measured:
         row["busy_share"] = busy / measured
+    # which kernels would have to become faster
     longest = {}
     for event in kernels:
         longest[event.name] = longest.get(event.name, 0) + event.time_range.elapsed_us()

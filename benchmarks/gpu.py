@@ -2,6 +2,7 @@
 
     --minutes 8.5               no row begins that would end later
     --stages steps,mnist        these alone; by default all, in the order of their worth
+    --rows denoiser             of these stages, the rows whose names this expression finds
     --colour-seconds 300        how long a whole run may train; --mnist-seconds, --scenes-seconds
     --work FOLDER               where rows and models are kept for another call, which measures what
                                 is missing; by default a folder of this card's in build/
@@ -50,6 +51,7 @@ class Bench:
     device: torch.device
     smoke: bool
     seconds: dict[str, float]       # of training, by the name of a whole run
+    wanted: str = ""                # an expression that names rows; all by default
 
     @property
     def out(self) -> Path:
@@ -64,7 +66,9 @@ class Bench:
         return smoke if self.smoke else full
 
     def measure(self, name: str, seconds: float, function) -> dict:
-        """A row of this stage, whose measurement takes about so many seconds."""
+        """A row of this stage, whose measurement takes about so many seconds; {} if not wanted."""
+        if not re.search(self.wanted, name):
+            return {}
         return self.rows.measure(self.stage, name, seconds, function)
 
 
@@ -75,6 +79,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--minutes", type=float, default=8.5)
     parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--rows", default="")
     parser.add_argument("--mnist-seconds", type=float, default=60)
     parser.add_argument("--scenes-seconds", type=float, default=90)
     parser.add_argument("--colour-seconds", type=float, default=300)
@@ -121,7 +126,7 @@ def measure_stages(options) -> None:
     seconds = {"mnist": options.mnist_seconds, "scenes": options.scenes_seconds,
                "colour": options.colour_seconds}
     for stage in options.stages.split(","):
-        bench = Bench(stage, rows, device, options.smoke, seconds)
+        bench = Bench(stage, rows, device, options.smoke, seconds, options.rows)
         try:
             importlib.import_module(f"benchmarks.{STAGES[stage]}").run(bench)
         except Exception as error:

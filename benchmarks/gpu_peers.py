@@ -25,11 +25,11 @@ BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 
 def run_peers(bench, jobs) -> None:
     for job in jobs:
-        bench.measure(f"{job}, diffusers' loop", 8,
+        bench.measure(f"{job}, diffusers' loop", 6,
                       lambda job=job: peer_row(bench, job, DiffusersLoop))
-    bench.measure(f"{jobs[0]}, DiT's loop", 8, lambda: peer_row(bench, jobs[0], DiTLoop))
+    bench.measure(f"{jobs[0]}, DiT's loop", 4, lambda: peer_row(bench, jobs[0], DiTLoop))
     if bench.device.type == "cuda":
-        bench.measure(f"{jobs[0]}, diffusers' loop, network compiled", 40,
+        bench.measure(f"{jobs[0]}, diffusers' loop, network compiled", 30,
                       lambda: peer_row(bench, jobs[0], DiffusersLoop, compiled=True))
 
 

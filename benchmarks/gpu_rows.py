@@ -18,7 +18,7 @@ import torch
 
 # a row that takes this many times its estimate is given up, with its process
 PATIENCE = 4
-LEAST = 60          # seconds that a row may take in any case
+LEAST = 120         # seconds that a row may take in any case
 GIVEN_UP, BROKEN = 4, 5     # exit codes of a process that must be replaced
 
 

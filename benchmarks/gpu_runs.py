@@ -50,10 +50,11 @@ def measure_steps(bench, name: str) -> None:
     """Rows of the stage `steps` that the plan of a run needs, where they are not there yet."""
     for part, share in shares_of(name).items():
         job = f"{name} {part}"
-        for execution in executions_on(bench.device)[-2:]:
-            # compiling takes longer than a short part
-            if execution != "compile" or share * bench.seconds[name] > SECONDS["compile"]:
-                step_of(bench, job, execution)
+        cuda = bench.device.type == "cuda"
+        step_of(bench, job, "graph" if cuda else "eager")
+        # compiling takes longer than a short part
+        if cuda and share * bench.seconds[name] > SECONDS["compile"]:
+            step_of(bench, job, "compile")
         if not plans_of(bench, job, 1):
             step_of(bench, job, "eager")
 

@@ -321,8 +321,9 @@ def test_in_a_notebook_each_call_gives_one_picture_and_no_text(monkeypatch):
         results = [show_images(black, labels=range(4)), plot_losses({"loss": [3.0, 2.0]}),
                    plot_schedule({"flow": schedules.flow}), trajectory([(torch.tensor(0.0), black, black)])]
         assert results == [None] * 4 and plt.get_fignums() == []
-        assert displayed == ["4 images in 2 rows of 2; labels: 0, 1, 2, 3.", "Losses over 2 steps: loss from 3 to 2.",
-                             "Curves over t: alpha falls from 1 and sigma rises to 1; the log signal-to-noise "
-                             "ratio falls. Schedules: flow.", "2 images in 2 rows of 1; rows: x, x0; labels: t = 0.00."]
+        assert displayed == [
+            "4 images in 2 rows of 2; labels: 0, 1, 2, 3.", "Losses over 2 steps: loss from 3 to 2.",
+            "Curves over t: alpha falls from 1 and sigma rises to 1; the log signal-to-noise ratio falls. "
+            "Schedules: flow.", "2 images in 2 rows of 1; rows: x, x0; labels: t = 0.00."]
     finally:
         plt.switch_backend("Agg")

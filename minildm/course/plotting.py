@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from minildm import MinildmError
-from minildm.course.figures import DPI, TEXT, describe, show
+from minildm.course.figures import DPI, TEXT, describe, grid_in_words, show
 from minildm.diffusion.schedules import log_snr
 
 SCREEN = 1000       # screen pixels that a grid of images is wide, at most
@@ -162,20 +162,8 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     if title:
         top = 1 - 4 / full_height
         figure.text(0.5, top, _plain(title), fontsize=TEXT + 1, ha="center", va="top", parse_math=False)
-    describe(figure, alt or _in_words(len(images), cols, labels, row_names, title))
+    describe(figure, alt or grid_in_words(len(images), cols, labels, row_names, title))
     _finish(figure, path)
-
-
-def _in_words(n: int, cols: int, labels: list, row_names: list, title) -> str:
-    """What a grid of images holds, for those who can't see it."""
-    words = f"{_plain(title)}: " if title else ""
-    words += f"{n} images in {math.ceil(n / cols)} rows of {cols}"
-    if row_names:
-        words += "; rows: " + ", ".join(row_names)
-    if labels:
-        # a hundred labels tell a listener less than the first few
-        words += "; labels: " + ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
-    return words + "."
 
 
 def _write_labels(axes, labels: list[str], cols: int, across: tuple, down: tuple):

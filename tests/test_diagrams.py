@@ -1,4 +1,4 @@
-"""Diagrams can be read: nothing overlaps, leaves the page or is small; the U-Net's shapes are a real one's."""
+"""Diagrams can be read: nothing overlaps, leaves the page or is small; the U-Net has a real one's shapes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The glossary is in alphabetical order, one row a term, one meaning a symbol, and its links lead somewhere."""
+"""The glossary is in alphabetical order, a row per term, a meaning per symbol, and its links resolve."""
 
 import re
 import unicodedata
@@ -11,8 +11,8 @@ ROWS = [[part.strip() for part in row.strip("|\n").split("|")]
 
 NEEDED = """diversity, floor, guidance scale, straightness, latent, posterior, prior, likelihood, bound, score,
 SNR, schedule, sampler, step, ODE, SDE, context, token, adaLN-Zero, EMA, Fréchet distance, kernel distance,
-precision, recall, label accuracy, negative prompt, classifier-free guidance, interval guidance, autoguidance,
-flow matching, velocity, v-prediction, perceptual loss, critic"""
+precision, recall, label accuracy, negative prompt, classifier-free guidance, interval guidance,
+autoguidance, flow matching, velocity, v-prediction, perceptual loss, critic"""
 
 
 def order(term: str) -> str:

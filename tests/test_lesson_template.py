@@ -94,7 +94,7 @@ def exercises(notebook) -> list[str]:
             if [g.get("grade_id") for g in after] != [f"ex{posed[1]}", f"ex{posed[1]}_check"]:
                 found.append(f"exercise {posed[1]} is not followed by its answer and its check")
             elif after[1].get("points") != int(posed[6]):
-                found.append(f"exercise {posed[1]} says {posed[6]} points, its check {after[1].get('points')}")
+                found.append(f"exercise {posed[1]} says {posed[6]} points, its check another number")
     return found
 
 

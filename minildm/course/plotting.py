@@ -126,7 +126,8 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
                 alt=None):
     """Draw a grid of images, a label above each or a name left of each row.
 
-    `alt` says in words what is seen; without it, their number, rows and labels are said. An image takes about 60 screen pixels; each of its own pixels becomes a block of equal ones.
+    `alt` says in words what is seen; without it, their number, rows and labels are said. An image
+    takes about 60 screen pixels; each of its own pixels becomes a block of equal ones.
     """
     if not len(images):
         raise MinildmError("there are no images to show", "show_images", "pass one or more")
@@ -151,8 +152,8 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     above = 8 + text_height + (22 if title else 0)
     full_width, full_height = left + wide + 8 + overhang, high + above + 8
     figure = _figure(full_width, full_height, path)
-    place = (left / full_width, 8 / full_height, wide / full_width, high / full_height)
-    axes = figure.add_axes(place)
+    axes = figure.add_axes((left / full_width, 8 / full_height, wide / full_width,
+                            high / full_height))
     axes.imshow(montage, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.axis("off")
     _write_labels(axes, labels, cols, (width, beside), (height, below))
@@ -160,8 +161,7 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
         y = i * (height + below) + height / 2
         axes.text(-4 / zoom, y, name, fontsize=TEXT, ha="right", va="center", parse_math=False)
     if title:
-        top = 1 - 4 / full_height
-        figure.text(0.5, top, _plain(title), fontsize=TEXT + 1, ha="center", va="top", parse_math=False)
+        figure.text(0.5, 1 - 4 / full_height, _plain(title), fontsize=TEXT + 1, ha="center", va="top", parse_math=False)
     describe(figure, alt or grid_in_words(len(images), cols, labels, row_names, title))
     _finish(figure, path)
 

@@ -28,6 +28,7 @@ def self_attention():
     query, key, value = made
     scores = box(axes, 4.55, 2.0, r"$QK^\top/\sqrt{d}$", "", "(B, H, L, L)", width=1.1)
     softmax = box(axes, 5.95, 2.0, "softmax", "", "rows sum to 1", width=1.05)
+    # the weights multiply the values
     mix = operator(axes, 5.95, 0.5, "×")
     out = box(axes, 7.2, 0.5, "mixed, linear", "network", "(B, L, D)", width=1.15)
     arrow(axes, query.right, (3.78, 2.5), (3.78, 2.1), scores.at(-1, 0.4))
@@ -57,6 +58,7 @@ def cross_attention_block():
         x = 2.0 + 1.95 * i
         layer = box(axes, x, 1.9, name, "network", remark, width=1.3)
         plus = operator(axes, x + 0.75, 1.3, "+")
+        # each layer is a residual step: around it, and added
         entry = x - 0.85
         arrow(axes, last.right, plus.left)
         arrow(axes, (entry, 1.3), (entry, 1.9), layer.left)
@@ -91,6 +93,7 @@ def two_towers(n: int = 5):
     read = box(axes, 3.75, 0.9, "unit vectors", "condition", "(N, D)", width=1.0, tensor=True)
     chain(axes, pictures, vision, seen)
     chain(axes, captions, text, read)
+    # the matrix: true pairs on the diagonal
     side, left, top = 0.36, 5.3, 2.55
     for i in range(n):
         for j in range(n):
@@ -128,6 +131,7 @@ def attention_along_time():
             _frame_of_cells(axes, left + 1.15 * f, 1.2, f, along_time)
         y = 1.2 + 0.45
         if along_time:
+            # there and back: each frame looks at the others
             for f in (0, 1):
                 arrow(axes, (left + 1.15 * f + 0.6, y), (left + 1.15 * (f + 1) + 0.3, y),
                       kind="network")

@@ -134,6 +134,7 @@ def residual_block():
     linear = box(axes, 3.55, 2.25, "SiLU, linear", "network", "(B, D, 1, 1)", width=1.15)
     arrow(axes, time.right, linear.left)
     arrow(axes, linear.bottom, plus.top)
+    # the way around both convolutions
     short = box(axes, 3.9, 0.4, "1×1 conv, or x itself if C = D", "network", width=2.5, height=0.36)
     arrow(axes, (1.4, 1.2), (1.4, 0.4), short.left)
     arrow(axes, short.right, (6.2, 0.4), total.bottom)
@@ -172,6 +173,7 @@ def adaln_zero_block():
     """The block of a DiT: shift, scale and gate are made of time and label."""
     figure, axes = page(4.1)
     x = box(axes, 0.6, 1.55, "tokens", "data", "(B, L, D)", width=0.9, tensor=True)
+    # attention, then the feed-forward network: the same parts twice
     total = None
     for left, name in ((1.25, "attention"), (4.4, "feed-forward")):
         norm = box(axes, left + 0.6, 1.55, "norm", "", width=0.55, height=0.4)
@@ -194,7 +196,8 @@ def adaln_zero_block():
     arrow(axes, total.right, (7.5, 1.0), out.top)
     told = box(axes, 1.2, 3.65, "time + label", "condition", "c: (B, D)", width=1.1, tensor=True)
     maker = box(axes, 3.1, 3.65, "SiLU, linear", "network", "zero at first", width=1.15)
-    six = box(axes, 5.3, 3.65, "shift, scale, gate: twice", "condition", "6 of (B, 1, D)", width=1.9)
+    six = box(axes, 5.3, 3.65, "shift, scale, gate: twice", "condition", "6 of (B, 1, D)",
+              width=1.9)
     chain(axes, told, maker, six)
     arrow(axes, (4.6, 3.4), (4.6, 3.1), (1.85, 3.1), (1.85, 2.7))
     arrow(axes, (5.0, 3.4), (5.0, 2.7))
@@ -227,6 +230,7 @@ def control_copy():
     arrow(axes, copies[0].bottom, copies[1].top)
     arrow(axes, x.top, (0.7, 3.3), (5.75, 3.3), plus.top)
     control = box(axes, 7.3, 3.3, "edges, depth", "condition", width=1.1, height=0.4, tensor=True)
+    # the control enters where x_t does, and changes nothing at first
     first = box(axes, 7.3, 2.35, "zero conv", "network", "0 at first", width=0.85)
     arrow(axes, control.bottom, first.top)
     arrow(axes, first.left, plus.right)

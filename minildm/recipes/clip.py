@@ -27,6 +27,7 @@ from minildm.nn.clip import (
     contrastive_loss,
 )
 from minildm.recipes.stages import draw_wording, seeded
+from minildm.training import distributed
 from minildm.training.loop import TrainConfig, fit
 
 
@@ -103,8 +104,12 @@ def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]],
         pictures = to_float(pictures)
         if recipe.augmentation:
             pictures = augment(pictures, recipe.augmentation, generator)
-        logits = clip(pictures, asked)
-        return {"loss": contrastive_loss(logits, meaning[:, None] == meaning), "scale": clip.scale}
+        # of several processes each has a part of the batch, in which all are compared with all
+        seen = distributed.gather_rows(clip.encode_images(pictures))
+        said = distributed.gather_rows(clip.encode_text(asked))
+        meaning = distributed.gather_rows(meaning)
+        same = meaning[:, None] == meaning
+        return {"loss": contrastive_loss(clip.logits(seen, said), same), "scale": clip.scale}
 
     identity = {"clip": asdict(config)}
     history = fit(clip, loss, (images, meanings), recipe.training, run_dir, bar, identity)

@@ -5,6 +5,7 @@
     --colour-seconds 300        how long a whole run may train; --mnist-seconds, --scenes-seconds
     --work FOLDER               where rows and models are kept for another call, which measures what
                                 is missing; by default a folder of this card's in build/
+    --known RESULTS.JSON        rows of an earlier call on the same card, which are not measured again
     --smoke                     everything in tiny, on a CPU as well
     --results OUT               write RESULTS.md's rows of an OUT that was measured before
 
@@ -34,6 +35,7 @@ from benchmarks.gpu_rows import Rows, error_row, in_short
 STAGES = {"peaks": "gpu_peaks", "steps": "gpu_steps", "bits": "gpu_bits", "mnist": "gpu_runs",
           "scenes": "gpu_runs", "colour": "gpu_runs", "zoo": "gpu_zoo",
           "published": "gpu_published", "memory": "gpu_memory"}
+ALONE = ("peaks", "steps", "bits", "published", "memory")   # their rows need no other files
 OUT = BUILD / "benchmark-gpu" / "out"
 RESTARTS = 6        # of a process that crashes
 LARGEST = 15 * 2**20    # bytes of what is packed
@@ -78,9 +80,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--colour-seconds", type=float, default=300)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--known", type=Path)
     # what the process that measures is told by the one that watches it
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    options.out = options.out.resolve()
     card = re.sub(r"[^A-Za-z0-9]+", "-", asked_of_card("name") or "cpu")
     kept = options.out / "work" if options.smoke else BUILD / "benchmark-gpu" / card
     options.work = options.work or kept
@@ -144,8 +148,13 @@ def pack(options) -> None:
 def watch(options, argv: list[str]) -> None:
     """Run the stages in a process of their own, which is replaced when it dies."""
     ends = time.time() + 60 * options.minutes
-    Rows(options.work, options.out, ends).drop_failed()
-    command = [sys.executable, "-m", "benchmarks.gpu", *argv, "--until", str(ends)]
+    rows = Rows(options.work, options.out, ends)
+    rows.drop_failed()
+    if options.known:
+        take_over(rows, json.loads(options.known.read_text()))
+    # the last of two equal options counts: that process runs in another folder
+    command = [sys.executable, "-m", "benchmarks.gpu", *argv, "--out", str(options.out),
+               "--work", str(options.work.resolve()), "--until", str(ends)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     if options.smoke:
         environment["MINILDM_BUDGET"] = "smoke"
@@ -157,6 +166,18 @@ def watch(options, argv: list[str]) -> None:
         rows.close_running(f"the process ended with code {done.returncode}")
         if rows.left() < 0:
             return
+
+
+def take_over(rows: Rows, known: dict) -> None:
+    """Rows that another call measured on the same card, of the stages that leave no files."""
+    if asked_of_card("name") not in known["hardware"]:
+        print(f"gpu: the rows known are of another card: {known['hardware']}", file=sys.stderr)
+        return
+    for stage in ALONE:
+        for name, row in known["stages"].get(stage, {}).items():
+            if not rows.get(stage, name):
+                rows.put(stage, name, row, tell=False)
+    rows.drop_failed()
 
 
 def read_facts(out: Path) -> dict:

@@ -8,45 +8,29 @@ shorter run would reach.
 """
 
 import contextlib
-import importlib
-import math
 import time
 from dataclasses import replace
 from unittest import mock
 
-import torch
-from PIL import Image
-
+from benchmarks.gpu_judge import N, draw, judge, load, sampling_row, save_pictures, scoring_row
 from benchmarks.gpu_peaks import wait
 from benchmarks.gpu_steps import SECONDS, executions_on, step_row
-from benchmarks.gpu_trainings import (
-    RECIPES,
-    executed,
-    fit_replaced,
-    kind_of,
-    made_up,
-    noted,
-    scaled,
-)
-from benchmarks.scenes import shares_right
-from minildm import LatentDiffusion, data
-from minildm.data.scenes import captions, compose
+from benchmarks.gpu_trainings import RECIPES, executed, fit_replaced, kind_of, noted, scaled
+from minildm import LatentDiffusion
 from minildm.diffusion.guidance import Cfg
 from minildm.evaluation.classifier import load_classifier
-from minildm.evaluation.score import score
 from minildm.recipes import conditions
+from minildm.recipes.classifier import COLOUR_CLASSIFIER, train_classifier
 from minildm.recipes.stages import Options
 from minildm.training import loop
 from minildm.training.ema import copy_tensors, tensors_of
 from minildm.training.loop import train
 
-SETS = {"mnist": "mnist", "scenes": "scenes", "colour": "cifar10"}
 # of the seconds of a run: VAE, text tower; the rest is the denoiser's
 VAE_SHARE = {"mnist": 0.25, "scenes": 0.15, "colour": 0.2}
 CLIP_SHARE = {"mnist": 0, "scenes": 0.2, "colour": 0}
 MINUTES = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8)      # when averages are kept
 BESIDE = 60                 # seconds beside the training: data, judging
-N = 1000                    # pictures that are judged
 
 
 def run(bench) -> None:
@@ -55,27 +39,46 @@ def run(bench) -> None:
     needed = bench.seconds[name] + BESIDE
     bench.measure("run", bench.choose(5, needed), lambda: whole_run(bench, name))
     if name == "colour":
-        bench.measure("judged at 10,000", bench.choose(5, 60), lambda: judge_again(bench, name))
+        bench.measure("classifier of the features", 30, lambda: borrowed(bench))
+        bench.measure("judged at 10,000", 60, lambda: judge_again(bench, name, 10 * N))
+        bench.measure("sampling", 20, lambda: sampling_row(bench, finished(bench, name)))
+    if name == "mnist":
+        bench.measure("scoring", 15, lambda: scoring_row(bench))
 
 
 def measure_steps(bench, name: str) -> None:
     """Rows of the stage `steps` that the plan of a run needs, where they are not there yet."""
-    parts = ("vae", "denoiser", "clip") if CLIP_SHARE[name] else ("vae", "denoiser")
-    for part in parts:
-        for execution in executions_on(bench.device):
-            job = f"{name} {part}"
-            bench.rows.measure("steps", f"{job}, {execution}", SECONDS[execution],
-                               lambda job=job, execution=execution: step_row(bench, job, execution))
+    for part, share in shares_of(name).items():
+        job = f"{name} {part}"
+        for execution in executions_on(bench.device)[-2:]:
+            # compiling takes longer than a short part
+            if execution != "compile" or share * bench.seconds[name] > SECONDS["compile"]:
+                step_of(bench, job, execution)
+        if not plans_of(bench, job, 1):
+            step_of(bench, job, "eager")
+
+
+def step_of(bench, job: str, execution: str) -> None:
+    bench.rows.measure("steps", f"{job}, {execution}", SECONDS[execution],
+                       lambda: step_row(bench, job, execution))
+
+
+def shares_of(name: str) -> dict[str, float]:
+    """The share of a run's seconds that each part trains."""
+    shares = {"vae": VAE_SHARE[name], "clip": CLIP_SHARE[name]}
+    shares["denoiser"] = 1 - sum(shares.values())
+    return {part: share for part, share in shares.items() if share}
 
 
 def whole_run(bench, name: str) -> dict:
     """Train one recipe, judge its last average and those before."""
     images = load(bench, name)
-    sizes, plans = sizes_within(bench, name)
+    plans = plans_for(bench, name)
+    sizes = sizes_within(bench, name, plans)
     guide = guide_within(bench, name, sizes)
     watch = Watch(bench.device, bench.choose((0.0001,), MINUTES))
     options = Options(bench.choose("smoke", "gpu"), bar=False)
-    with fit_replaced(watch.fit), shorter_clip(bench, name, plans), noted() as said:
+    with fit_replaced(watch.fit), shorter_clip(plans), noted() as said:
         wait(bench.device)
         watch.begin()
         trained = RECIPES[name].train(images, options, sizes=sizes, **guide)
@@ -150,29 +153,34 @@ class Watch:
 
 # ---- how long each part trains
 
-def sizes_within(bench, name: str):
-    """The recipe's sizes with as many steps as the seconds allow, at most its own; the plans."""
-    sizes = RECIPES[name].SIZES[bench.choose("smoke", "gpu")]
-    shares = {"vae": VAE_SHARE[name], "denoiser": 1 - VAE_SHARE[name] - CLIP_SHARE[name]}
-    plans = {part: plan(bench, f"{name} {part}", bench.seconds[name] * share)
-             for part, share in shares.items()}
-    vae = planned(sizes.vae_training, plans["vae"])
-    start = sizes.vae_loss.adversarial_start * vae.steps / sizes.vae_training.steps
-    loss = replace(sizes.vae_loss, adversarial_start=round(start))
-    denoiser = planned(sizes.training, plans["denoiser"])
-    return replace(sizes, vae_training=vae, training=denoiser, vae_loss=loss), plans
+def plans_for(bench, name: str) -> dict[str, dict]:
+    """How each part of a run is trained in its share of the seconds."""
+    return {part: max(plans_of(bench, f"{name} {part}", share * bench.seconds[name]),
+                      key=lambda plan: plan["steps"])
+            for part, share in shares_of(name).items()}
 
 
-def plan(bench, job: str, seconds: float) -> dict:
-    """The execution that takes most steps in these seconds, compiling among them, and how many."""
+def plans_of(bench, job: str, seconds: float) -> list[dict]:
+    """Each execution that was measured, and how many steps it takes in these seconds."""
     plans = []
     for execution in executions_on(bench.device):
         row = bench.rows.get("steps", f"{job}, {execution}")
         if "ms" in row:
+            # compiling is among the seconds
             training = max(seconds / 10, seconds - row["first_seconds"])
             steps = max(2, round(1000 * training / row["ms"]))
             plans.append({"execution": execution, "ms": row["ms"], "steps": steps})
-    return max(plans, key=lambda each: each["steps"])
+    return plans
+
+
+def sizes_within(bench, name: str, plans: dict):
+    """The recipe's sizes after the plans."""
+    sizes = RECIPES[name].SIZES[bench.choose("smoke", "gpu")]
+    vae = planned(sizes.vae_training, plans["vae"])
+    start = sizes.vae_loss.adversarial_start * vae.steps / sizes.vae_training.steps
+    loss = replace(sizes.vae_loss, adversarial_start=round(start))
+    denoiser = planned(sizes.training, plans["denoiser"])
+    return replace(sizes, vae_training=vae, training=denoiser, vae_loss=loss)
 
 
 def planned(config, plan: dict):
@@ -191,11 +199,10 @@ def guide_within(bench, name: str, sizes) -> dict:
     return {"guide": guide._replace(step=step)}
 
 
-def shorter_clip(bench, name: str, plans: dict):
+def shorter_clip(plans: dict):
     """Let the text tower train no longer than its share."""
-    if not CLIP_SHARE[name]:
+    if "clip" not in plans:
         return contextlib.nullcontext()
-    plans["clip"] = plan(bench, f"{name} clip", CLIP_SHARE[name] * bench.seconds[name])
     fitted = conditions.fitted
 
     def shorter(images, options):
@@ -206,52 +213,6 @@ def shorter_clip(bench, name: str, plans: dict):
 
 
 # ---- what it is worth
-
-def load(bench, name: str) -> data.ImageSet:
-    """A training set on the device; made-up pictures where everything is tiny."""
-    images = made_up(name, 200) if bench.smoke else data.load(SETS[name])
-    return images.to(bench.device)
-
-
-def draw(bench, name: str, model, n: int):
-    """n pictures uint8, and what was asked for: labels, or what the sentences say."""
-    if name == "scenes":
-        digits = made_up("mnist", 200) if bench.smoke else data.load("mnist", "test")
-        _, truth = compose(digits.images, digits.labels, n, seed=11, held_out=False)
-        return data.to_uint8(model.generate(captions(truth, seed=11))), truth
-    labels = torch.arange(n) % 10
-    return data.to_uint8(model.generate(labels)), labels
-
-
-def judge(bench, name: str, model, images, n: int | None = None) -> dict:
-    """Scores of pictures that a model draws, each by the functions that the demo's stand on."""
-    began = time.perf_counter()
-    drawn, asked = draw(bench, name, model, n or bench.choose(40, N))
-    seconds = time.perf_counter() - began
-    row = {"n": len(drawn), "seconds_of_sampling": seconds}
-    if name == "scenes":
-        classifier = load_classifier("mnist")
-        shares = shares_right(data.to_float(drawn).cpu(), asked, classifier)
-        row |= {f"{what}_right": share for what, share in shares.items()}
-    else:
-        classifier = load_classifier(SETS[name]).to(bench.device)
-        found = score(drawn, asked, images, classifier)
-        names = ("label_accuracy", "fd_ratio", "precision", "recall", "diversity", "fd")
-        row |= {key: found[key] for key in names}
-        row["real"] = {key: found[f"{key}_floor"] for key in names if f"{key}_floor" in found}
-    return row | without_labels(drawn, images)
-
-
-def without_labels(drawn, images) -> dict:
-    """Distance of thumbnails and contrast, which need no network, beside those of real pictures."""
-    try:
-        module = importlib.import_module("minildm.evaluation.pixels")
-    except ImportError:
-        return {"label_free": "this version has none"}
-    found = module.label_free(drawn, images.images)
-    return {"fd_pixels_ratio": found["fd_pixels"] / max(found["fd_pixels_floor"], 1e-12),
-            "contrast_ratio": found["contrast"] / found["contrast_real"]}
-
 
 def judged_then(bench, name: str, model, images, kept) -> dict:
     """Scores of an average that was kept on the way, put into the finished model."""
@@ -272,17 +233,23 @@ def guide_is_later(model, step: int) -> bool:
     return len(model.guidance) > 1 and step < model.facts["denoiser_steps"] / 10
 
 
-def judge_again(bench, name: str) -> dict:
-    """The finished model once more, by ten times as many pictures."""
-    model = LatentDiffusion.load(bench.work / "models" / name, bench.device)
-    return judge(bench, name, model, load(bench, name), bench.choose(50, 10 * N))
+def borrowed(bench) -> dict:
+    """What the classifier costs whose features the recipe borrows from the zoo: trained once more.
+    """
+    images, config = load(bench, "colour"), load_classifier("cifar10-small").config
+    training = bench.choose(replace(COLOUR_CLASSIFIER, steps=2, batch_size=16), COLOUR_CLASSIFIER)
+    wait(bench.device)
+    began = time.perf_counter()
+    train_classifier(images, training, bar=False, config=config)
+    wait(bench.device)
+    return {"seconds": time.perf_counter() - began}
 
 
-def save_pictures(path, images) -> None:
-    """uint8 pictures (N, C, H, W) as one PNG, as many rows as columns, each pixel nine."""
-    side = math.isqrt(len(images))
-    rows = images[:side**2].cpu().unflatten(0, (side, side))                # (R, K, C, H, W)
-    grid = rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)          # (R H, K W, C)
-    grid = grid.expand(-1, -1, 3).contiguous().numpy()
-    picture = Image.fromarray(grid)
-    picture.resize((3 * grid.shape[1], 3 * grid.shape[0]), Image.NEAREST).save(path)
+def finished(bench, name: str) -> LatentDiffusion:
+    """The model that the run left."""
+    return LatentDiffusion.load(bench.work / "models" / name, bench.device)
+
+
+def judge_again(bench, name: str, n: int) -> dict:
+    """The finished model once more, by more pictures."""
+    return judge(bench, name, finished(bench, name), load(bench, name), bench.choose(50, n))

@@ -11,7 +11,8 @@ from unittest import mock
 
 import torch
 
-from benchmarks.gpu_runs import Watch, draw, load, save_pictures, without_labels
+from benchmarks.gpu_judge import draw, load, save_pictures, without_labels
+from benchmarks.gpu_runs import Watch
 from benchmarks.gpu_trainings import executed, fit_replaced, scaled
 from benchmarks.guidance import share_of_red
 from benchmarks.scenes import shares_right

@@ -6,6 +6,8 @@ may move meanwhile. It does not wait for a copy from pinned memory, which stays 
 a number that goes along with the work.
 """
 
+import contextlib
+
 import torch
 
 SMALL = 8 * 2**30       # bytes of a small GPU, which everything that is done at once was sized for
@@ -55,6 +57,7 @@ def room(device: torch.device) -> int:
 
 
 def cuda_bf16(device: torch.device):
-    """Autocast to bf16 on CUDA that has it; on a CPU everything stays in float32."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    """Autocast to bf16 on CUDA that has it; elsewhere nothing is changed."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()

@@ -230,7 +230,7 @@ class LatentDiffusion:
         """The denoiser and the guidance as a GPU is best asked for them; on a CPU as they are."""
         if self.device.type != "cuda":
             return self.denoiser, guidance
-        recorder = Recorder(CudaGraphs() if record else None)
+        recorder = Recorder(CudaGraphs(self.device) if record else None)
         return recorder(self.denoiser), with_guides(guidance, recorder)
 
     def _noise_sources(self, sampler, n: int, seed: int, first: int) -> dict:

@@ -245,7 +245,7 @@ def clip_gradients(n=6):
     seen = distributed.gather_rows(clip.encode_images(images[mine]))
     said = distributed.gather_rows(clip.encode_text(ids[mine]))
     meaning = distributed.gather_rows(meaning[mine])
-    loss = contrastive_loss(clip.logits(seen, said), meaning[:, None] == meaning)
+    loss = contrastive_loss(clip.scale * seen @ said.T, meaning[:, None] == meaning)
     loss.backward()
     distributed.average_gradients(list(clip.parameters()))
     gradients = {name: p.grad.tolist() for name, p in clip.named_parameters() if p.grad is not None}
@@ -289,7 +289,7 @@ def torchrun(*words, **options):
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "CI": "1"}
     return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                           "-m", "minildm", *words], capture_output=True, text=True, cwd=root,
+                           "-m", "--", "minildm", *words], capture_output=True, text=True, cwd=root,
                           env=environment, timeout=280)
 
 

@@ -1,5 +1,6 @@
 """Recorded calls: inputs and outputs are copied right, whatever comes next; what can't be is not."""
 
+import contextlib
 import copy
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from support.models import guide_of, small_model
 
 from minildm.diffusion.guidance import Autoguidance, Cfg, Interval, guided, with_guides
-from minildm.diffusion.recorded import WARM_UP, Recorder
+from minildm.diffusion.recorded import WARM_UP, CudaGraphs, Recorder
 from minildm.diffusion.samplers import ddim, dpmpp_2m, heun, last
 
 
@@ -146,3 +147,32 @@ def test_without_a_recorder_calls_are_ordinary_ones():
     denoise = Recorder(None)(network)
     for k in range(WARM_UP + 2):
         assert torch.equal(denoise(*call(k)), network(*call(k)))
+
+
+def test_cuda_records_on_a_stream_of_its_own_and_casts_weights_anew(monkeypatch):
+    """The calls of torch.cuda, each by a stand-in: what they do is CUDA's."""
+    seen = {}
+
+    class Graph:
+        def replay(self):
+            return "replayed"
+
+    @contextlib.contextmanager
+    def graph(recorded, pool, stream, capture_error_mode):
+        seen["graph"] = type(recorded), pool, stream, capture_error_mode
+        yield
+
+    for name, stand_in in {"CUDAGraph": Graph, "graph": graph, "graph_pool_handle": lambda: "pool",
+                           "Stream": lambda device: f"stream of {device}",
+                           "current_stream": lambda: None, "stream": contextlib.nullcontext,
+                           "device": contextlib.nullcontext}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def function(x, t):
+        seen["cached"] = torch.is_autocast_cache_enabled()
+        return x + t
+
+    replay, output = CudaGraphs("cuda:1")(function, (torch.ones(2), torch.tensor(0.5)))
+    assert seen == {"graph": (Graph, "pool", "stream of cuda:1", "thread_local"), "cached": False}
+    assert replay() == "replayed" and output.tolist() == [1.5, 1.5]
+    assert torch.is_autocast_cache_enabled()

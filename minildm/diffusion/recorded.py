@@ -8,7 +8,7 @@ recorded for one shape of the inputs and for fixed places in memory; a single ca
     replay
     copy the output away, before the next call overwrites it
 
-    recorder = Recorder(CudaGraphs())
+    recorder = Recorder(CudaGraphs(device))
     denoise = cfg(recorder(denoiser), context, null, guidance_scale=2)
 """
 
@@ -23,25 +23,27 @@ WARM_UP = 3     # ordinary calls of a shape: they load kernels, and few calls ar
 
 
 class CudaGraphs:
-    """record(function, inputs) -> (replay, output), on CUDA.
+    """record(function, inputs) -> (replay, output), on one CUDA device.
 
     The function runs once, on inputs that stay in their place. Each `replay()` computes it anew of
     what the inputs hold by then, and leaves the result in `output`. The recordings of one object
     share their memory: they are replayed one after the other, and outputs are copied in between.
     """
 
-    def __init__(self):
-        self.pool = torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device):
+        self.device, self.pool = device, torch.cuda.graph_pool_handle()
+        # recordings share memory only where they are made on one stream
+        self.stream = torch.cuda.Stream(device)
 
     def __call__(self, function: Callable, inputs: tuple):
-        graph, device = torch.cuda.CUDAGraph(), inputs[0].device
+        graph = torch.cuda.CUDAGraph()
         # weights are cast by the graph itself: autocast's own copies of them end with its block
         mixed = torch.is_autocast_enabled("cuda")
         cast = torch.autocast("cuda", enabled=mixed, cache_enabled=False)
         # if recording fails, today's stream is the current one again when this block ends
-        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream()), cast:
+        with cast, torch.cuda.device(self.device), torch.cuda.stream(torch.cuda.current_stream()):
             # another thread may go on using the GPU
-            with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, self.pool, self.stream, "thread_local"):
                 output = function(*inputs)
         return graph.replay, output
 
@@ -51,7 +53,7 @@ class Recorder:
 
     Weights may not move while it is in use, so each `generate` makes one of its own. Calls that
     want gradients, and networks with hooks, which a recording would not call, stay ordinary ones.
-    `record` is `CudaGraphs()`, or None: then nothing is recorded, but times still come to the
+    `record` is a `CudaGraphs`, or None: then nothing is recorded, but times still come to the
     device without making the CPU wait.
     """
 

@@ -250,11 +250,7 @@ class CLIP(nn.Module):
 
     def forward(self, images, ids):
         """logits (images, texts): the scaled cosine of each picture with each text."""
-        return self.logits(self.encode_images(images), self.encode_text(ids))
-
-    def logits(self, images, texts):
-        """Unit vectors of pictures (N, D) and of texts (M, D) -> scaled cosines (N, M)."""
-        return self.scale * images @ texts.T
+        return self.scale * self.encode_images(images) @ self.encode_text(ids).T
 
 
 def contrastive_loss(logits, same=None):

@@ -108,8 +108,8 @@ def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]],
         seen = distributed.gather_rows(clip.encode_images(pictures))
         said = distributed.gather_rows(clip.encode_text(asked))
         meaning = distributed.gather_rows(meaning)
-        same = meaning[:, None] == meaning
-        return {"loss": contrastive_loss(clip.logits(seen, said), same), "scale": clip.scale}
+        logits = clip.scale * seen @ said.T
+        return {"loss": contrastive_loss(logits, meaning[:, None] == meaning), "scale": clip.scale}
 
     identity = {"clip": asdict(config)}
     history = fit(clip, loss, (images, meanings), recipe.training, run_dir, bar, identity)

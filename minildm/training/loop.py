@@ -90,7 +90,7 @@ def take_steps(state: TrainState, loss_fn: Callable,
             with state.unchanged_on_error(), global_generators_kept(device):
                 seed_step(noise, config.seed, i)
                 numbers = take_step(distributed.part_of(order(i)), i, lr)
-            step = Step(i, numbers.sent(), lr, state.ema, time.perf_counter() - began)
+            step = Step(i, numbers.sent(state.mailbox), lr, state.ema, time.perf_counter() - began)
             state.finish(step)
             yield step
 

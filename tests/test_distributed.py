@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from support.models import small_model
-from support.ranks import together
+from support.ranks import free_port, together
 from support.runs import CONFIG, examples, final_tensors
 from torch import nn
 
-from minildm import MinildmError
+from minildm import MinildmError, cli
+from minildm import torchrun as together_or_alone
 from minildm.nn.clip import CLIP, CLIPConfig, TextConfig, VisionConfig, contrastive_loss
 from minildm.training import checkpoint, distributed
 from minildm.training.loop import fit, read_metrics, train
@@ -285,23 +287,40 @@ def test_shards_are_all_of_it_once(two):
 
 # --- from the command line
 
-def torchrun(*words, **options):
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "CI": "1"}
-    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                           "-m", "--", "minildm", *words], capture_output=True, text=True, cwd=root,
-                          env=environment, timeout=280)
+ROOT = Path(__file__).parents[1]
+
+
+def torchrun(*words, folder=ROOT):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CI": "1"}
+    port = f"--master-port={free_port()}"
+    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", port, *words],
+                          capture_output=True, text=True, cwd=folder, env=environment, timeout=280)
 
 
 @pytest.mark.slow
 def test_the_commands_share_their_work(tmp_path):
-    made = torchrun("demo", "--data", "glyphs", "--recipe", "smoke", "--num", "10", "--out", str(tmp_path))
+    command = "-m", "--", "minildm"
+    made = torchrun(*command, "demo", "--data", "glyphs", "--recipe", "smoke", "--num", "10",
+                    "--out", str(tmp_path))
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("demo: ") == made.stdout.count("look at") == 1
     files = {"samples.png", "samples.npz", "metrics.json", "losses.png", "model", "vae", "denoiser"}
     assert files <= {path.name for path in tmp_path.iterdir()}
-    drawn = torchrun("sample", "--model", str(tmp_path / "model"), "--num", "3", "--out",
+    drawn = torchrun(*command, "sample", "--model", str(tmp_path / "model"), "--num", "3", "--out",
                      str(tmp_path / "three.png"))
     assert drawn.returncode == 0 and drawn.stdout.count("3 pictures in") == 1, drawn.stderr
-    assert "evaluate runs in one process" in torchrun("evaluate", "--samples", str(
-        tmp_path / "samples.npz"), "--data", "glyphs").stderr
+
+
+@pytest.mark.slow
+def test_the_sharded_network_of_the_page_trains_and_is_kept(tmp_path):
+    *_, last = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "scaling.md").read_text(), re.M | re.S)
+    (tmp_path / "page.py").write_text(last + '\nprint("loss", loss.item(), flush=True)\n')
+    done = torchrun("page.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("loss ") == 2 and len(list((tmp_path / "sharded").glob("*.distcp"))) == 2
+
+
+def test_commands_that_can_not_share_say_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MinildmError, match="bench runs in one process"):
+        together_or_alone.run(cli.Bench())

@@ -294,7 +294,7 @@ def torchrun(*words, folder=ROOT):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CI": "1"}
     port = f"--master-port={free_port()}"
     return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", port, *words],
-                          capture_output=True, text=True, cwd=folder, env=environment, timeout=280)
+                          capture_output=True, text=True, cwd=folder, env=environment, timeout=900)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ The lag and the recording have stand-ins here; what CUDA adds is timing.
 
 import functools
 import math
+import types
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,11 @@ def lag(monkeypatch):
 
 def close(a, b):
     return a.keys() == b.keys() and all(torch.allclose(a[n], b[n], rtol=1e-5, atol=1e-6) for n in a)
+
+
+def clone_of(function):
+    """The same function with code of its own, as another class's would be."""
+    return types.FunctionType(function.__code__.replace(), function.__globals__)
 
 
 def breaks_at(model, broken_step):
@@ -254,6 +260,24 @@ def test_compiled_networks_take_the_same_steps(without_inductor):
     assert compiled._compiled_call_impl is None                     # and so does the network
 
 
+def test_a_model_of_many_forms_is_compiled(without_inductor):
+    """Torch compiles eight forms of one piece of code, so each kind of module must be its own."""
+    class Wide(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.inside = nn.Sequential(nn.Linear(4, width), nn.Linear(width, 4))
+
+        def forward(self, x):
+            return x + self.inside(x)
+
+    model = nn.ModuleDict({str(k): type(f"Kind{k}", (Wide,), {"forward": clone_of(Wide.forward)})(k)
+                           for k in range(2, 13)})
+    with recorded.compiled_networks(model) as parts:
+        assert len(parts) == 11
+        for part in parts:
+            part(torch.ones(3, 4)).sum().backward()
+
+
 def test_what_cannot_be_compiled_is_run_as_it_is(monkeypatch, capsys):
     def refuse(graph, inputs):
         raise RuntimeError("no compiler")
@@ -278,10 +302,14 @@ def test_parts_of_a_model_are_found_by_what_they_name():
     assert parts == [*inner.blocks, critic]
 
 
-@pytest.mark.parametrize("steps, execution", [(10, "eager"), (100, "graph"), (9000, "compile")])
-def test_what_pays_is_chosen_by_the_length_of_a_training(steps, execution):
-    config = TrainConfig(steps=steps, batch_size=1, lr=1e-3)
-    assert recorded.execution_of(config, torch.device("cuda")) == execution
-    assert recorded.execution_of(config, torch.device("cpu")) == "eager"
+@pytest.mark.parametrize("steps, of_a_network, of_blocks", [
+    (10, "eager", "eager"), (100, "graph", "graph"), (9000, "graph", "compile"),
+    (20_000, "compile", "compile")])
+def test_what_pays_is_chosen_by_the_length_of_a_training(steps, of_a_network, of_blocks):
+    config, cuda = TrainConfig(steps=steps, batch_size=1, lr=1e-3), torch.device("cuda")
+    blocks = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    assert recorded.execution_of(config, cuda, network()) == of_a_network
+    assert recorded.execution_of(config, cuda, blocks) == of_blocks
+    assert recorded.execution_of(config, torch.device("cpu"), blocks) == "eager"
     with pytest.raises(MinildmError, match="execution"):
         TrainConfig(steps=1, batch_size=1, lr=1e-3, execution="fast")

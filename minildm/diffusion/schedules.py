@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from minildm import MinildmError
-from minildm.devices import DeviceCopies, on_device
+from minildm.devices import DeviceCopies, number_on
 
 
 class Schedule(NamedTuple):
@@ -45,7 +45,8 @@ class BetaTable:
         steps = len(table) - 1
         i = (t * steps).clamp(0, steps)
         low = i.floor().long().clamp(max=steps - 1)
-        return torch.lerp(table[low], table[low + 1], i - low)
+        # not table[low], which asks a GPU for the number where low is a single one
+        return torch.lerp(table.take(low), table.take(low + 1), i - low)
 
     def alpha(self, t):
         """The square root of alpha_bar."""
@@ -145,7 +146,7 @@ def shift_channels(schedule: Schedule, ratio) -> ChannelSchedule:
 def expand(t, x):
     """t, a number or (B,), shaped to multiply x (B, ...): (B, 1, 1, 1) for images."""
     # float32 even beside latents in bf16, which could not tell one of 1000 steps from the next
-    t = on_device(t, x.device).to(torch.float32)
+    t = number_on(x.device, t).to(torch.float32)
     return t if t.ndim == 0 else t.reshape(-1, *[1] * (x.ndim - 1))
 
 

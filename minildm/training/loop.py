@@ -26,7 +26,7 @@ from minildm.training.counted import (
 )
 from minildm.training.ema import check_same_form, copy_tensors, tensors_of
 from minildm.training.interrupts import whole_steps
-from minildm.training.memory import kept_memory
+from minildm.training.memory import explained_out_of_memory, kept_memory
 from minildm.training.monitored import monitored
 from minildm.training.numbers import Numbers, Step
 from minildm.training.progress import progress
@@ -88,7 +88,7 @@ def take_steps(state: TrainState, loss_fn: Callable,
             with state.unchanged_on_error(), global_generators_kept(device):
                 seed_step(noise, config.seed, i)
                 numbers = take_step(order(i), i, lr)
-            step = Step(i, numbers.sent(), lr, state.ema, time.perf_counter() - began)
+            step = Step(i, numbers.sent(state.mailbox), lr, state.ema, time.perf_counter() - began)
             state.finish(step)
             yield step
 
@@ -181,7 +181,7 @@ def _wrapped(state: TrainState, loss_fn: Callable, data: tuple, run_dir, bar: bo
         steps = progress(monitored(steps, state), state)
     was_training = state.model.training
     try:
-        with kept_memory(device.type):
+        with kept_memory(device.type), explained_out_of_memory(config):
             yield from steps
     finally:
         state.model.train(was_training)

@@ -9,7 +9,7 @@ import torch
 from minildm import MinildmError
 from minildm.training.ema import EMA, copy_tensors, strip_prefix
 from minildm.training.muon import Muon
-from minildm.training.numbers import Numbers, Step
+from minildm.training.numbers import Mailbox, Numbers, Step
 
 # steps that the host may be ahead of the numbers of a device
 LAG = {"cuda": 50}
@@ -36,6 +36,8 @@ class TrainState:
         self.lag = LAG.get(device.type, 0)
         self.unread: deque[Step] = deque()      # steps whose numbers were not read yet
         self.settled = 0                        # the last step whose numbers were, and were finite
+        # one place for each unread step, and for the newest
+        self.mailbox = Mailbox(self.lag + 1)
         # what decides on the device, where the host is ahead
         self.broken = torch.zeros((), device=device)
         self.ema_share = torch.zeros((), device=device)

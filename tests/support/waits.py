@@ -115,7 +115,9 @@ def place() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and path != Path(__file__):
+        # an environment inside the clone holds others' code
+        ours = path.is_relative_to(ROOT) and "site-packages" not in path.parts
+        if ours and path != Path(__file__):
             return f"{path.relative_to(ROOT)}:{frame.f_lineno} {frame.f_code.co_name}"
         frame = frame.f_back
     return "?"

@@ -1,0 +1,39 @@
+"""Drawn schematics, all in one visual language; each function draws one and returns its figure.
+
+    from minildm.course import diagrams
+    from minildm.course.figures import show
+    show(diagrams.vae())
+
+Each figure carries its alternative text. `python -m minildm.course.diagrams FOLDER` writes all of
+them as SVG.
+"""
+
+from minildm.course.diagrams.attending import (
+    attention_along_time,
+    cross_attention_block,
+    self_attention,
+    two_towers,
+)
+from minildm.course.diagrams.chains import forward_reverse, gan_step, pipeline, vae
+from minildm.course.diagrams.networks import (
+    adaln_zero_block,
+    control_copy,
+    residual_block,
+    time_embedding,
+    unet,
+)
+from minildm.course.diagrams.vectors import (
+    crossing_lines,
+    guidance_vectors,
+    mask_consistency,
+    sampler_step,
+    schedule_clock,
+)
+
+# in the order of the lessons
+ALL = {function.__name__: function for function in (
+    pipeline, vae, gan_step, forward_reverse, schedule_clock,
+    residual_block, time_embedding, self_attention, unet, sampler_step,
+    two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
+    mask_consistency, control_copy, attention_along_time,
+)}

@@ -165,7 +165,7 @@ def test_a_denoiser_of_sentences():
 def test_clip(name, channels):
     recipe = clip.RECIPES[name]
     meanings = [["a red three", "three"], ["a blue four", "four"]]
-    # how many tokens are used is read before the training; without numbers it must be said
+    # the sentences' ids have no numbers here, nor does their length
     with fake_cuda() as gpu, mock.patch.object(clip, "tokenize", lambda *_: torch.zeros(2, 2, 24).long()):
         labels = torch.zeros(8, dtype=torch.int64, device="cuda")
         arguments = handed_to_fit(clip, clip.train_clip, recipe, pictures(channels, 28), labels, meanings)

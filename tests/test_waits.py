@@ -192,7 +192,10 @@ def test_copies_of_a_table_stay_where_they_are():
     t = torch.rand(5, generator=generator_for(0))
     wanted = schedule.alpha(t)
     table = schedule.alpha.__self__.log_alpha_bar
-    assert table.like(t) is table.like(t)
+    assert table.like(t).dtype == torch.float32 and table.copies == {}
+    with fake_cuda() as gpu:
+        on_gpu = torch.rand(5, device="cuda")
+        assert table.like(on_gpu) is table.like(on_gpu) and len(gpu.waits) == 1
     for other in copy.deepcopy(schedule), pickle.loads(pickle.dumps(schedule)):
         assert other.alpha.__self__.log_alpha_bar.copies == {}
         assert torch.equal(other.alpha(t), wanted)

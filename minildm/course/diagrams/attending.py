@@ -139,7 +139,8 @@ def attention_along_time():
                       (left + 1.15 * f + 0.6, y - 0.1), kind="network")
     label(axes, 2.0, 0.75, "(B F, H W, D): frames are the batch")
     label(axes, 6.1, 0.75, "(B H W, F, D): positions are the batch")
-    label(axes, 4.0, 0.3, "one after the other in each block: far cheaper than all F × H × W tokens at once")
+    label(axes, 4.0, 0.3, "one after the other in each block: far cheaper than all F × H × W "
+          "tokens at once")
     return describe(figure, """Three frames of 3 by 3 cells, twice. Left: within one frame all cells
         are coloured, as each attends to all others of its frame. Right: only the middle cell of
         each frame is coloured, and arrows join them along time.""")

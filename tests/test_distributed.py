@@ -291,7 +291,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def torchrun(*words, folder=ROOT):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CI": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CI": "1",
+                   "MINILDM_BUDGET": "smoke"}
     port = f"--master-port={free_port()}"
     return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", port, *words],
                           capture_output=True, text=True, cwd=folder, env=environment, timeout=900)

@@ -26,7 +26,10 @@ from minildm.course.exercises.lesson_02 import (
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
     check_alpha_bar,
-    check_scale_factor,
+    check_latent_scale,
+    check_log_snr,
+    check_reverse_step,
+    check_time_at,
 )
 from minildm.course.exercises.lesson_04 import (
     check_multi_head,

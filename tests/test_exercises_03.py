@@ -11,6 +11,68 @@ from minildm.diffusion.schedules import expand, log_snr
 HELPERS = {"expand": expand, "schedules": schedules, "log_snr": log_snr}
 
 RIGHT = [
+    ("walk", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", """
+        out = torch.empty(len(betas) + 1, *x.shape)
+        out[0] = x
+        for i in range(len(betas)):
+            b = betas[i].item()
+            out[i + 1] = math.sqrt(1 - b) * out[i] + b**0.5 * torch.randn(x.shape, generator=generator)
+        return out
+     """),
+    ("walk", """
+        shape = (-1, *[1] * x.ndim)
+        noise = torch.stack([torch.randn(x.shape, generator=generator) for _ in betas])
+        kept = (1 - betas).cumprod(0).reshape(shape)
+        sums = (betas.reshape(shape).sqrt() / kept.sqrt() * noise).cumsum(0)
+        return torch.cat([x[None], kept.sqrt() * (x + sums)])
+     """),
+    ("posterior_weights", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(dim=1)
+     """),
+    ("posterior_weights", """
+        a, b = x.flatten(1), schedule.alpha(t) * world.flatten(1)
+        squared = a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)
+        return torch.softmax(-0.5 * squared / schedule.sigma(t)**2, 1)
+     """),
+    ("posterior_weights", """
+        centres = (schedule.alpha(t) * world).flatten(1)
+        rows = []
+        for one in x.flatten(1):
+            log = -(one - centres).square().sum(1) / (2 * schedule.sigma(t)**2)
+            weights = (log - log.max()).exp()
+            rows.append(weights / weights.sum())
+        return torch.stack(rows)
+     """),
+    ("gaussian_gap", """
+        spacing = grid[1] - grid[0]
+        mean = (grid * density).sum() * spacing
+        variance = ((grid - mean)**2 * density).sum() * spacing
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * spacing
+     """),
+    ("gaussian_gap", """
+        share = density / density.sum()
+        mean = (share * grid).sum()
+        std = ((share * grid**2).sum() - mean**2).sqrt()
+        gaussian = torch.distributions.Normal(mean, std).log_prob(grid).exp()
+        return torch.trapezoid((density - gaussian).abs(), grid) / 2
+     """),
+    ("gaussian_gap", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        var = ((grid - mean)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * var)) / (2 * math.pi * var).sqrt()
+        return ((density - gaussian).clamp(min=0).sum() * dx).item()
+     """),
     ("alpha_bar", "torch.cat([torch.ones(1), (1 - betas).cumprod(0)])"),
     ("alpha_bar", "torch.cat([torch.zeros(1), torch.log1p(-betas).cumsum(0)]).exp()"),
     ("alpha_bar", """
@@ -114,6 +176,248 @@ RIGHT = [
 ]
 
 WRONG = [
+    ("walk", "roots are missing", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta) * steps[-1] + beta * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "data's root", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta) * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "noise's root", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "not shrunk", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append(steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "changed places", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append(beta.sqrt() * steps[-1] + (1 - beta).sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "not from x", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * x + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "is missing", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps[1:])
+     """),
+    ("walk", "end of the walk", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return steps[-1]
+     """),
+    ("walk", "list of", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return steps
+     """),
+    ("walk", "global", """
+        steps = [x]
+        for beta in betas:
+            fresh = torch.randn(x.shape)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "same noise", """
+        steps, fresh = [x], torch.randn(x.shape, generator=generator)
+        for beta in betas:
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("walk", "first beta", """
+        steps = [x]
+        for beta in betas.flip(0):
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+     """),
+    ("posterior_weights", "add up to 1", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).exp()
+     """),
+    ("posterior_weights", "axis 1", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(0)
+     """),
+    ("posterior_weights", "multiplied by alpha", """
+        centres = world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(1)
+     """),
+    ("posterior_weights", "squared", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres)
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(1)
+     """),
+    ("posterior_weights", "not sigma", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t))).softmax(1)
+     """),
+    ("posterior_weights", "noise's variance", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / 2).softmax(1)
+     """),
+    ("posterior_weights", "the 2 of", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (schedule.sigma(t)**2)).softmax(1)
+     """),
+    ("posterior_weights", "sign", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (squared / (2 * schedule.sigma(t)**2)).softmax(1)
+     """),
+    ("posterior_weights", "changed places", """
+        centres = schedule.sigma(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.alpha(t)**2)).softmax(1)
+     """),
+    ("posterior_weights", "unsure", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square() / centres.shape[1]
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(1)
+     """),
+    ("posterior_weights", "logarithms", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).log_softmax(1)
+     """),
+    ("posterior_weights", "best guess", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return ((-squared / (2 * schedule.sigma(t)**2)).softmax(1) @ world.flatten(1)).reshape(x.shape)
+     """),
+    ("posterior_weights", "other way round", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(1).T
+     """),
+    ("posterior_weights", "NaN", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = torch.cdist(x.flatten(1), centres).square()
+        return (-squared / (2 * schedule.sigma(t)**2)).exp() / (-squared / (2 * schedule.sigma(t)**2)).exp().sum(1, keepdim=True)
+     """),
+    ("posterior_weights", "differences", """
+        centres = schedule.alpha(t) * world.flatten(1)
+        squared = (x.flatten(1)[:, None] - centres).square().sum(2)
+        return (-squared / (2 * schedule.sigma(t)**2)).softmax(dim=1)
+     """),
+    ("gaussian_gap", "half is missing", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = ((grid - mean)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "spacing is missing", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = ((grid - mean)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum()
+     """),
+    ("gaussian_gap", "mean 0", """
+        dx = grid[1] - grid[0]
+        mean = torch.tensor(0.0)
+        variance = ((grid - (grid * density).sum() * dx)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "variance 1", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = torch.tensor(1.0)
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "standard Gaussian", """
+        dx = grid[1] - grid[0]
+        mean = torch.tensor(0.0)
+        variance = torch.tensor(1.0)
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "before the square", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = (grid**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "root of the variance", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = (((grid - mean)**2 * density).sum() * dx)**0.5
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "one already", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = (((grid - mean)**2 * density).sum() * dx)**2
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "grid's", """
+        dx = grid[1] - grid[0]
+        mean = grid.mean()
+        variance = grid.var()
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).abs().sum() * dx
+     """),
+    ("gaussian_gap", "cancel", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = ((grid - mean)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).sum() * dx
+     """),
+    ("gaussian_gap", "squares", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = ((grid - mean)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return 0.5 * (density - gaussian).square().sum() * dx
+     """),
+    ("gaussian_gap", "largest difference", """
+        dx = grid[1] - grid[0]
+        mean = (grid * density).sum() * dx
+        variance = ((grid - mean)**2 * density).sum() * dx
+        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
+        return (density - gaussian).abs().max()
+     """),
     ("alpha_bar", "sum", "torch.cat([torch.ones(1), 1 - betas.cumsum(0)])"),
     ("alpha_bar", "1 - beta", "torch.cat([torch.ones(1), betas.cumprod(0)])"),
     ("alpha_bar", "in front", "(1 - betas).cumprod(0)"),

@@ -1,12 +1,68 @@
-"""The checks of lesson 03: the table, the noise, the clock, one step back, the latents' scale."""
+"""The checks of lesson 03: the walk, the table, the noise, the clock, the latents' scale."""
 
 import math
 
 import torch
 
-from minildm.course.exercises.fakes import randn, uniform, warped
+from minildm.course.exercises.compare import compare
+from minildm.course.exercises.fakes import (
+    follows_generator,
+    generator,
+    randn,
+    uniform,
+    warped,
+)
 from minildm.course.exercises.harness import check
 from minildm.diffusion import schedules
+
+# ---- the walk ------------------------------------------------------------------------------------
+
+def walk(x, betas, generator):
+    steps = [x]
+    for beta in betas:
+        fresh = torch.randn(x.shape, generator=generator)
+        steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+    return torch.stack(steps)
+
+
+@check(reference=walk)
+def check_walk(answer):
+    for shape, betas in ((3, 2), torch.linspace(0.05, 0.7, 4)), ((5,), 0.8 * uniform(3, seed=5)):
+        x = 2 * randn(*shape, seed=6)
+        got = follows_generator(answer, lambda source, x=x, betas=betas: (x, betas, source))
+        compare(got, walk(x, betas, generator()), wrong_walks(x, betas), inputs={"x": x},
+                where=f"x {shape}, {len(betas)} steps")
+
+
+def wrong_walks(x, betas):
+    """Where likely mistakes lead, with the noise of seed 0."""
+    source = generator()
+    fresh = torch.stack([torch.randn(x.shape, generator=source) for _ in betas])
+    each = betas.reshape(-1, *[1] * x.ndim)
+    right = walk(x, betas, generator())
+
+    def steps(keep, add, noise=fresh):
+        found = [x]
+        for k, a, e in zip(keep, add, noise, strict=True):
+            found.append(k * found[-1] + a * e)
+        return torch.stack(found)
+
+    root = (1 - each).sqrt()
+    return {
+        "roots are missing: variances add, so noise and data have roots": steps(1 - each, each),
+        "the data's root is missing": steps(1 - each, each.sqrt()),
+        "the noise's root is missing": steps(root, each),
+        "the data is not shrunk: its size would grow": steps(torch.ones_like(each), each.sqrt()),
+        "beta and 1 - beta changed places": steps(each.sqrt(), root),
+        "all steps got the same noise: each has its own": steps(root, each.sqrt(), fresh[:1]
+                                                                .expand_as(fresh)),
+        "each step starts from what the last one left, not from x":
+            torch.cat([x[None], root * x + each.sqrt() * fresh]),
+        "entry 0, x itself, is missing": right[1:],
+        "that is the end of the walk alone: all of it is wanted": right[-1],
+        "the first beta comes first": walk(x, betas.flip(0), generator()),
+    }
+
 
 # ---- the table -----------------------------------------------------------------------------------
 
@@ -155,7 +211,8 @@ def time_case(answer, schedule, t, where):
     wanted = schedules.log_snr(schedule, t)
     answer.case((schedule, wanted), t, {
         "that is 1 - t: with more time there is less signal": 1 - t,
-        "all entries got the first one's time: each has its own": torch.full_like(t, t.flatten()[0]),
+        "all entries got the first one's time: each has its own":
+            torch.full_like(t, t.flatten()[0]),
         "that is the time of minus `wanted`": time_at(schedule, -wanted),
         "`wanted` is a logarithm: that is the time at which the ratio itself is `wanted`":
             time_at(schedule, wanted.abs().log()),
@@ -173,84 +230,6 @@ def time_case(answer, schedule, t, where):
             time_at(schedules.flow, wanted),
         "that is right to a thousandth only: 1e-6 is wanted": (t * 1000).round() / 1000,
     }, tol=1e-5, where=where)
-
-
-# ---- one step back -------------------------------------------------------------------------------
-
-def reverse_step(schedule, marginal, x_t, s, t, grid):
-    keep = schedule.alpha(t) / schedule.alpha(s)
-    added = schedule.sigma(t)**2 - (keep * schedule.sigma(s))**2
-    return on_grid(torch.exp(-(x_t - keep * grid)**2 / (2 * added)) * marginal(grid, s), grid)
-
-
-def on_grid(density, grid):
-    """The density of area 1."""
-    return density / (density.sum() * (grid[1] - grid[0]))
-
-
-@check(reference=reverse_step)
-def check_reverse_step(answer):
-    cases = (schedules.cosine, 0.3, 0.45, 0.6, 401), (schedules.flow, 0.1, 0.7, -0.4, 301)
-    for schedule, s, t, x_t, points in cases:
-        step_case(answer, schedule, s, t, x_t, points)
-
-
-def two_humps(schedule):
-    """The exact density of noised data that is about 1 or, less often, about -1."""
-    def marginal(x, t):
-        a, width = schedule.alpha(t), schedule.sigma(t)**2 + 0.1
-        humps = torch.exp(-(x - a)**2 / (2 * width)) + 0.6 * torch.exp(-(x + a)**2 / (2 * width))
-        return humps / (1.6 * (2 * math.pi * width)**0.5)
-    return marginal
-
-
-def step_case(answer, schedule, s, t, x_t, points):
-    """One call of an answer, for a marginal with two humps."""
-    s, t, x_t = (torch.tensor(value).double() for value in (s, t, x_t))
-    grid = torch.linspace(-4, 5, points, dtype=torch.float64)
-    marginal = two_humps(schedule)
-    prior = marginal(grid, s)
-
-    def joint(keep, variance, prior=prior):
-        return torch.exp(-(x_t - keep * grid)**2 / (2 * variance)) * prior
-
-    def bayes(*arguments):
-        return on_grid(joint(*arguments), grid)
-
-    alpha_t, sd_s, sd_t = schedule.alpha(t), schedule.sigma(s), schedule.sigma(t)
-    keep = alpha_t / schedule.alpha(s)
-    added = sd_t**2 - (keep * sd_s)**2
-    want = bayes(keep, added)
-    where = f"from t = {t:.2f} to s = {s:.2f}, {points} points"
-    answer.case((schedule, marginal, x_t, s, t, grid), want, {
-        "the area is not 1: divide by the sum times the spacing": joint(keep, added),
-        "the spacing is missing: these sum to 1, their area is not 1": want / want.sum(),
-        "that is q(x_t | x_s) alone: the density of x_s, `marginal`, is missing":
-            bayes(keep, added, 1),
-        "that is `marginal` alone: q(x_t | x_s) is missing": on_grid(prior, grid),
-        "`marginal` was asked at t: the density of x_s is at s":
-            bayes(keep, added, marginal(grid, t)),
-        "densities multiply: this is their sum": on_grid(joint(keep, added, 1) + prior, grid),
-        **wrong_gaussians(bayes, keep, added, sd_s, sd_t, alpha_t),
-    }, where=where)
-
-
-def wrong_gaussians(bayes, keep, added, sd_s, sd_t, alpha_t):
-    """Results of a wrong mean or variance of q(x_t | x_s)."""
-    scaled = "the mean of x_t is x_s times alpha_t / alpha_s"
-    return {
-        "variance: that is all the noise at t, part of which was there at s":
-            bayes(keep, sd_t**2),
-        "variance: what was there at s has shrunk on the way, by the square of the factor":
-            bayes(keep, sd_t**2 - sd_s**2),
-        "variance: the factor is squared, too": bayes(keep, sd_t**2 - keep * sd_s**2),
-        "the root of the variance stands where the variance belongs": bayes(keep, added.sqrt()),
-        "the variance is squared: it is one already": bayes(keep, added**2),
-        "the 2 of the Gaussian's exponent is missing": bayes(keep, added / 2),
-        f"{scaled}: the division is missing": bayes(alpha_t, added),
-        f"{scaled}: the factor is missing": bayes(1, added),
-        f"{scaled}, not alpha_s / alpha_t": bayes(1 / keep, added),
-    }
 
 
 # ---- the latents' scale --------------------------------------------------------------------------

@@ -18,15 +18,17 @@ class Panel:
     lines: dict
     dashed: tuple = ()      # names of lines that are dashed and black: laws, limits, references
     dots: tuple = ()        # names of lines that are drawn as points, in the last line's colour
+    legend: bool = True
     labels: dict = field(default_factory=dict)
 
 
-def panel(x, lines: dict, dashed=(), dots=(), **labels) -> Panel:
+def panel(x, lines: dict, dashed=(), dots=(), legend=True, **labels) -> Panel:
     """Make a panel of lines {name: y (N,), y (seeds, N) or a pair (x, y)}.
 
-    `labels` goes to `axes.set`: xlabel, ylabel, title, xlim, yscale.
+    A name that begins with "_" is left out of the legend. `labels` goes to `axes.set`: xlabel,
+    ylabel, title, xlim, yscale.
     """
-    return Panel(x, lines, tuple(dashed), tuple(dots), labels)
+    return Panel(x, lines, tuple(dashed), tuple(dots), legend, labels)
 
 
 def show_curves(*panels: Panel, alt: str, height: float = 2.8, width: float = WIDTH):
@@ -44,7 +46,7 @@ def draw(axes, panel: Panel):
     colour = -1
     for name, line in panel.lines.items():
         x, y = line if isinstance(line, tuple) else (panel.x, line)
-        x, y = torch.as_tensor(x), torch.atleast_2d(torch.as_tensor(y))
+        x, y = torch.as_tensor(x), torch.atleast_2d(torch.as_tensor(y).double())
         if name in panel.dashed:
             axes.plot(x, y.mean(0), "k--", linewidth=1.2, label=name)
         elif name in panel.dots:
@@ -55,5 +57,6 @@ def draw(axes, panel: Panel):
             axes.plot(x, y.mean(0), color=f"C{colour}", label=name)
             axes.fill_between(x, y.amin(0), y.amax(0), color=f"C{colour}", alpha=0.3, linewidth=0)
     axes.set(**panel.labels)
-    if len(panel.lines) > 1:
+    # a single line is named by its axis
+    if panel.legend and len(panel.lines) > 1:
         axes.legend()

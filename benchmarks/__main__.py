@@ -15,7 +15,7 @@ from benchmarks.claims import ROOT, write_table
 BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "sharp", "copies", "metrics", "clip", "scenes", "pointing",
     "guidance", "cifar", "fashion", "steps", "samplers", "dit", "parity", "published_speed",
-    "peers", "kill", "lessons", "unit")
+    "peers", "gpu", "kill", "lessons", "unit")
 
 
 def main(names: list[str]) -> int:

@@ -56,12 +56,16 @@ def machine() -> str:
     return f"{hardware()}, {'with' if has_bf16() else 'without'} bf16"
 
 
-def bar_of(benchmark: str, claim: str) -> str:
-    """The bar of a claim on this machine."""
+def bar_of(benchmark: str, claim: str, hardware: str | None = None) -> str:
+    """The bar of a claim on this machine, or on another."""
     bar = BARS[benchmark][claim]
-    if isinstance(bar, dict):
+    if not isinstance(bar, dict):
+        return bar
+    if "plain" in bar:
         return bar["bf16" if has_bf16() else "plain"]
-    return bar
+    # by card; one that is not named is held against the first that is
+    named = [own for card, own in bar.items() if card in (hardware or machine())]
+    return named[0] if named else next(iter(bar.values()))
 
 
 def reaches(value: float, bar: str) -> bool:
@@ -73,21 +77,25 @@ def reaches(value: float, bar: str) -> bool:
     return COMPARE[sign](value, float(limit))
 
 
-def claims_of(benchmark: str):
-    """The function that puts this benchmark's measured values beside their bars."""
+def claims_of(benchmark: str, hardware: str | None = None, day: str | None = None):
+    """The function that puts this benchmark's measured values beside their bars.
+
+    `hardware` and `day` are those of a measurement on another machine; by default this one, today.
+    """
     def claim(name: str, value, seconds: float, *, detail="", shown=None, holds=None) -> Claim:
         """A measured value beside the bar of this name.
 
         `detail` is put behind the name: a size, or a condition. `shown` stands in the table in the
         value's place. `holds` is the verdict where the bar is a word and not a number.
         """
-        bar = bar_of(benchmark, name)
+        bar = bar_of(benchmark, name, hardware)
         verdict = reaches(value, bar) if holds is None else holds
         if shown is None:
             shown = round(value, 3) if isinstance(value, float) else value
         full_name = f"{benchmark}: {name}" + (f", {detail}" if detail else "")
-        today = time.strftime("%Y-%m-%d")
-        return Claim(full_name, shown, bar, bool(verdict), round(seconds, 1), today, machine())
+        on = day or time.strftime("%Y-%m-%d")
+        where = hardware or machine()
+        return Claim(full_name, shown, bar, bool(verdict), round(seconds, 1), on, where)
 
     return claim
 

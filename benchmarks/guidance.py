@@ -49,19 +49,20 @@ def scale_one_and_cost(model):
     yield claim("a guided step / an unguided one, seconds", ratio, sum(seconds.values()))
 
 
+def share_of_red(model, classifier, negative: str, n: int = 480) -> float:
+    """Of pictures that ask for no colour, how many are red."""
+    prompts = [f"{with_article(DIGITS[k % 8])} in the middle" for k in range(n)]
+    images = model.generate(prompts, guidance_scale=2.0, negative=negative).cpu()
+    colours = detect(images, classifier).colours[:, 0]
+    return (colours == RED).float().mean().item()
+
+
 def negative_prompts(model, classifier):
     """Of pictures that ask for no colour, how many are red, and how many with a negative prompt."""
     began = time.perf_counter()
-    prompts = [f"{with_article(DIGITS[k % 8])} in the middle" for k in range(480)]
-
-    def share_of_red(negative: str) -> float:
-        images = model.generate(prompts, guidance_scale=2.0, negative=negative)
-        colours = detect(images, classifier).colours[:, 0]
-        return (colours == RED).float().mean().item()
-
-    base = share_of_red("")
+    base = share_of_red(model, classifier, "")
     for negative in "red", "a red digit":
-        taken = 1 - share_of_red(negative) / base
+        taken = 1 - share_of_red(model, classifier, negative) / base
         yield claim("of the share of red a negative prompt takes away", taken,
                     time.perf_counter() - began, detail=f'"{negative}"',
                     shown=f"{taken:.2f} of {base:.3f}")

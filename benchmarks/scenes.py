@@ -3,10 +3,9 @@
 import time
 
 from benchmarks.claims import claims_of
-from minildm import ZOO, LatentDiffusion, data
+from minildm import LatentDiffusion, data
 from minildm.data.scenes import agreement, captions, compose, detect
 from minildm.evaluation.classifier import load_classifier
-from minildm.training import checkpoint
 
 claim = claims_of("scenes")
 
@@ -38,8 +37,8 @@ def measure():
                     detail=f"{name} (real scenes {floor[True][name]:.3f})",
                     holds=value >= right[False][name] - 0.1)
 
-    spent = checkpoint.load(ZOO / "scenes")[1]["measured"]["seconds"]
-    training = sum(spent.get(stage, 0) for stage in ("vae", "clip", "denoiser"))
+    spent = model.facts["seconds"]
+    training = sum(spent[stage] for stage in ("vae", "text", "denoiser"))
     yield claim("minutes of training, CLIP's among them", training / 60, training)
     began = time.perf_counter()
     model.generate(captions(truth[:16]), num_inference_steps=30)

@@ -5,11 +5,10 @@ import time
 import torch
 
 from benchmarks.claims import claims_of
-from minildm import ZOO, LatentDiffusion, data
+from minildm import LatentDiffusion, data
 from minildm.evaluation.classifier import load_classifier
 from minildm.evaluation.metrics import psnr
 from minildm.evaluation.score import score
-from minildm.training import checkpoint
 
 claim = claims_of("zoo")
 
@@ -50,6 +49,6 @@ def measure():
     lost = min(decibels_lost(model, test.images))
     yield claim("mnist: dB lost where the least used latent channel becomes noise", lost,
                 time.perf_counter() - began)
-    spent = checkpoint.load(ZOO / "mnist")[1]["measured"]["seconds"]
+    spent = model.facts["seconds"]
     training = spent["vae"] + spent["denoiser"]
     yield claim("mnist: minutes of training", training / 60, training)

@@ -7,11 +7,13 @@ features of the picture beside its latents, which a denoiser then draws along an
 deviation each.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
 
+from minildm.devices import cuda_bf16, room
 from minildm.diffusion.schedules import Schedule, shift_channels
 from minildm.images import crop_to, pad_to, to_float
 from minildm.nn.vae import AutoencoderKL
@@ -54,9 +56,11 @@ def encode_all(vae: AutoencoderKL, images, dtype=torch.float32, side: int | None
     """Encode a set of uint8 images (N, C, H, W) -> normalised mean and std, (N, c, h, w).
 
     With a side, images are padded to it. With mirror, N more follow: those of the mirror images.
+    What is kept in 16 bits is computed on CUDA with products in bf16, all else in float32.
     """
     side = side or images.shape[-1]
-    at_once = max(1, PIXELS // side**2)
+    at_once = max(1, PIXELS * room(images.device) // side**2)
+    rounded = contextlib.nullcontext() if dtype == torch.float32 else cuda_bf16(images.device)
     n, position = len(images), side // vae.config.factor
     copies = 2 if mirror else 1
     shape = copies * n, vae.config.latent_channels, position, position
@@ -67,7 +71,8 @@ def encode_all(vae: AutoencoderKL, images, dtype=torch.float32, side: int | None
     for copy in range(copies):
         for first in range(0, n, at_once):
             batch = pad_to(images[first:first + at_once], side)
-            posterior = vae.encode(to_float(batch.flip(-1) if copy else batch))
+            with rounded:
+                posterior = vae.encode(to_float(batch.flip(-1) if copy else batch))
             place = slice(copy * n + first, copy * n + first + len(batch))
             mean[place] = vae.normalise(posterior.mean)
             std[place] = posterior.std / scale
@@ -96,7 +101,8 @@ class VAELatents:
     @torch.no_grad()
     def decode(self, latents) -> torch.Tensor:
         """As many at once as fit in memory."""
-        parts = self.vae.denormalise(latents).split(max(1, PIXELS // self.image_size**2))
+        at_once = max(1, PIXELS * room(latents.device) // self.image_size**2)
+        parts = self.vae.denormalise(latents).split(at_once)
         images = torch.cat([self.vae.decode(part).float().clamp(-1, 1) for part in parts])
         return crop_to(images, self.image_size)
 

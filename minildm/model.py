@@ -13,6 +13,7 @@ size: all of its noise depends on (s, k) and the step alone.
 
 import functools
 import inspect
+import math
 from pathlib import Path
 
 import torch
@@ -20,8 +21,10 @@ import torch
 from minildm import MinildmError, saved
 from minildm.conditioners import Conditioner, Prompts
 from minildm.data.tokenizer import Tokenizer
+from minildm.devices import room, to_device
 from minildm.diffusion.denoiser import Denoiser
-from minildm.diffusion.guidance import Cfg, as_tuple, guided, has_cfg, with_scale
+from minildm.diffusion.guidance import Cfg, as_tuple, guided, has_cfg, with_guides, with_scale
+from minildm.diffusion.recorded import CudaGraphs, Recorder
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import leading_grid, rounded_grid, shift, time_grid
 from minildm.latents import FeatureLatents, LatentSpace
@@ -37,11 +40,11 @@ from minildm.spec import (
     schedule_name,
 )
 from minildm.training import checkpoint
-from minildm.training.loop import gains_from_bf16, generator_for
+from minildm.training.loop import gains_from_bf16, generator_for, seed_for
 
 # pairs of latent positions, over the pictures drawn at once: as many as one of Stable Diffusion's
 PAIRS = 64**4
-AT_ONCE = 250       # pictures drawn at once, at most
+AT_ONCE = 250       # pictures drawn at once, at most; a large GPU takes as many times more as it is
 DEFAULT = object()  # `generate(guidance=DEFAULT)` is the model's own; None is off
 # On a published table diffusers spaces the schedulers of these names "linspace", others "leading".
 LINSPACE = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde")
@@ -122,9 +125,12 @@ class LatentDiffusion:
     def noise(self, n: int, seed: int = 0, first: int = 0, step: int | None = None):
         """Noise (n, c, h, w) of a seed's pictures from `first` on: to start from, or of a step."""
         at = () if step is None else ("step", step)
-        generators = [generator_for(seed, "image", first + k, *at) for k in range(n)]
-        each = [torch.randn(self.latent_shape, generator=generator) for generator in generators]
-        return torch.stack(each).to(self.device)
+        noise = torch.empty(n, *self.latent_shape)
+        generator = torch.Generator()
+        for k in range(n):
+            generator.manual_seed(seed_for(seed, "image", first + k, *at))
+            noise[k].normal_(generator=generator)
+        return to_device(noise, self.device)
 
     def decode(self, latents):
         """Normalised latents (N, c, h, w) -> images (N, C, size, size) in [-1, 1]."""
@@ -140,20 +146,18 @@ class LatentDiffusion:
         return context, self.conditioner.null(len(context), negative)
 
     def times(self, n: int | None = None, sampler=ddim):
-        """The times of n steps, (n + 1,), from 1 (noise) down to 0 (data).
+        """The times of n steps, (n + 1,), from 1 (noise) down to 0 (data), on the CPU.
 
         Published models use diffusers' spacing of the sampler: its attribute `grid`, "leading" or
         "linspace", says which; without one, `LINSPACE` names those of the second kind.
         """
         n = self.sampling.num_inference_steps if n is None else n
         if not self.sampling.published:
-            ts = shift(time_grid(n), self.sampling.time_shift)
-        elif grid_of(sampler) == "leading":
+            return shift(time_grid(n), self.sampling.time_shift)
+        if grid_of(sampler) == "leading":
             end = 0.0 if self.sampling.set_alpha_to_one else 1 / 1000
-            ts = leading_grid(n, self.sampling.steps_offset, end)
-        else:
-            ts = rounded_grid(n)
-        return ts.to(self.device)
+            return leading_grid(n, self.sampling.steps_offset, end)
+        return rounded_grid(n)
 
     def guidance_of(self, guidance=DEFAULT, guidance_scale: float | None = None) -> tuple:
         """The guidance that `generate` uses: the model's own, another, or none.
@@ -176,35 +180,58 @@ class LatentDiffusion:
     @torch.no_grad()
     def generate(self, wanted, num_inference_steps: int | None = None, *, guidance=DEFAULT,
                  guidance_scale: float | None = None, seed: int = 0, sampler=ddim,
-                 batch_size: int | None = None, negative: str = ""):
+                 batch_size: int | None = None, negative: str = "", record: bool = True,
+                 first: int = 0):
         """Draw one picture a label, or a prompt -> float images (N, C, size, size) in [-1, 1].
 
-        By default 250 at once, or fewer of large latents, whose positions all look at each other.
-        Raises MinildmError for what can't be drawn, and for networks that answer with NaN.
+        The pictures are those of the seed from number `first` on.
+        By default 250 at once on a CPU and more on a large GPU, or fewer of large latents, whose
+        positions all look at each other. On CUDA the networks' calls are recorded and replayed
+        (`diffusion.recorded`), but for `record=False`. Raises MinildmError for what can't be drawn,
+        and for networks that answer with NaN.
         """
         context, null = self.conditions(wanted, negative)
         guidance = self.guidance_of(guidance, guidance_scale)
         ts = self.times(num_inference_steps, sampler)
-        _, height, width = self.latent_shape
-        # attention costs memory by pairs of positions: large latents are drawn a few at a time
-        batch_size = batch_size or min(AT_ONCE, max(1, PAIRS // (height * width)**2))
+        batch_size = batch_size or self._at_once(len(context))
+        denoiser, guidance = self._recorded(guidance, record)
         mixed = self.dtype is None and gains_from_bf16(self.device)
         images = []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            for first in range(0, len(context), batch_size):
-                part = slice(first, first + batch_size)
+            for begin in range(0, len(context), batch_size):
+                part = slice(begin, begin + batch_size)
                 n = len(context[part])
-                denoise = guided(self.denoiser, context[part], null[part], guidance)
-                sources = self._noise_sources(sampler, n, seed, first)
-                noise = self.noise(n, seed, first)
+                denoise = guided(denoiser, context[part], null[part], guidance)
+                sources = self._noise_sources(sampler, n, seed, first + begin)
+                noise = self.noise(n, seed, first + begin)
                 latents = last(sampler(denoise, self.denoiser.schedule, noise, ts, **sources))
                 images.append(self.decode(latents))
         images = torch.cat(images)
-        # asked of the pictures, not of all weights at each call: it costs nothing
+        # asked of the pictures, not of all weights at each call: it costs nothing, and here the
+        # CPU waits for a GPU for the first time
         if not images.isfinite().all():
             raise MinildmError("this model draws NaN or infinity", "generate",
                                saved.first_broken(self._modules()))
         return images
+
+    def _at_once(self, n: int) -> int:
+        """How many of n pictures are drawn at once."""
+        _, height, width = self.latent_shape
+        rooms = room(self.device)
+        # attention costs memory by pairs of positions: large latents are drawn a few at a time
+        most = min(AT_ONCE * rooms, max(1, PAIRS * rooms // (height * width)**2))
+        if self.device.type == "cpu":
+            return most
+        # parts of one size: a recording serves one size
+        parts = math.ceil(n / most)
+        return math.ceil(n / parts)
+
+    def _recorded(self, guidance: tuple, record: bool):
+        """The denoiser and the guidance as a GPU is best asked for them; on a CPU as they are."""
+        if self.device.type != "cuda":
+            return self.denoiser, guidance
+        recorder = Recorder(CudaGraphs(self.device) if record else None)
+        return recorder(self.denoiser), with_guides(guidance, recorder)
 
     def _noise_sources(self, sampler, n: int, seed: int, first: int) -> dict:
         """Where a sampler that draws gets its noise: from (seed, picture, step)."""

@@ -302,10 +302,14 @@ def test_parts_of_a_model_are_found_by_what_they_name():
     assert parts == [*inner.blocks, critic]
 
 
-@pytest.mark.parametrize("steps, execution", [(10, "eager"), (100, "graph"), (9000, "compile")])
-def test_what_pays_is_chosen_by_the_length_of_a_training(steps, execution):
-    config = TrainConfig(steps=steps, batch_size=1, lr=1e-3)
-    assert recorded.execution_of(config, torch.device("cuda")) == execution
-    assert recorded.execution_of(config, torch.device("cpu")) == "eager"
+@pytest.mark.parametrize("steps, of_a_network, of_blocks", [
+    (10, "eager", "eager"), (100, "graph", "graph"), (9000, "graph", "compile"),
+    (20_000, "compile", "compile")])
+def test_what_pays_is_chosen_by_the_length_of_a_training(steps, of_a_network, of_blocks):
+    config, cuda = TrainConfig(steps=steps, batch_size=1, lr=1e-3), torch.device("cuda")
+    blocks = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    assert recorded.execution_of(config, cuda, network()) == of_a_network
+    assert recorded.execution_of(config, cuda, blocks) == of_blocks
+    assert recorded.execution_of(config, torch.device("cpu"), blocks) == "eager"
     with pytest.raises(MinildmError, match="execution"):
         TrainConfig(steps=1, batch_size=1, lr=1e-3, execution="fast")

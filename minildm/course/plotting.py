@@ -161,7 +161,8 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
         y = i * (height + below) + height / 2
         axes.text(-4 / zoom, y, name, fontsize=TEXT, ha="right", va="center", parse_math=False)
     if title:
-        figure.text(0.5, 1 - 4 / full_height, _plain(title), fontsize=TEXT + 1, ha="center", va="top", parse_math=False)
+        figure.text(0.5, 1 - 4 / full_height, _plain(title), fontsize=TEXT + 1, ha="center",
+                    va="top", parse_math=False)
     describe(figure, alt or grid_in_words(len(images), cols, labels, row_names, title))
     _finish(figure, path)
 

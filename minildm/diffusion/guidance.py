@@ -77,7 +77,8 @@ def cfg_rescaled(denoiser: Callable, context, null, guidance_scale: float = 1.0,
 def interval(guided: Callable, plain: Callable, low: float, high: float):
     """Answer as `guided` at low < t <= high, as `plain` at all other times, at no cost there.
 
-    (Kynkaanniemi et al. 2024, eq. 5, arXiv:2404.07724, there between two noise levels.)
+    (Kynkaanniemi et al. 2024, eq. 5, arXiv:2404.07724, there between two noise levels.) Which one
+    to ask is decided here, so a t on CUDA makes the CPU wait; one on the CPU does not.
     """
     def denoise(x, t):
         t = torch.as_tensor(t)
@@ -259,6 +260,18 @@ def with_scale(guidance, scale: float) -> tuple:
             value = replace(value, scale=scale)
         elif isinstance(value, Interval):
             value = replace(value, guidance=with_scale(value.guidance, scale))
+        found.append(value)
+    return tuple(found)
+
+
+def with_guides(guidance, change: Callable) -> tuple:
+    """The same guidance with change(guide) in place of each guide."""
+    found = []
+    for value in as_tuple(guidance):
+        if isinstance(value, Autoguidance):
+            value = replace(value, guide=change(value.guide))
+        elif isinstance(value, Interval):
+            value = replace(value, guidance=with_guides(value.guidance, change))
         found.append(value)
     return tuple(found)
 

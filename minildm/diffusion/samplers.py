@@ -15,6 +15,9 @@ with what x0 is there.
 
 They run without gradients, unless they are given `differentiable=True`. Those that draw noise ask
 `noise_sampler(i)` for step i's, a tensor like x; by default it is torch.randn with `generator`.
+
+Times are best left on the CPU, beside an x on CUDA as well: what is computed of them there are
+numbers that go along with the work on x, and nobody waits.
 """
 
 import functools
@@ -24,6 +27,7 @@ from typing import NamedTuple
 import torch
 
 from minildm import MinildmError
+from minildm.devices import to_device
 from minildm.diffusion.schedules import Schedule, log_snr
 
 
@@ -65,8 +69,8 @@ def intervals(ts):
 
 def beside(value, x):
     """A coefficient that multiplies x, a number or (C, 1, 1), on x's device."""
-    # CUDA takes a number of the CPU's as it is; to move it would make the CPU wait for the GPU
-    return value if value.ndim == 0 else value.to(x.device, non_blocking=True)
+    # CUDA takes a number of the CPU's as it is
+    return value if value.ndim == 0 else to_device(value, x.device)
 
 
 def levels(schedule: Schedule, t, x):
@@ -150,14 +154,16 @@ def heun(denoise: Callable, schedule: Schedule, noise, ts):
     (Karras et al. 2022, algorithm 1, arXiv:2206.00364.) Two calls a step, but for one that ends at
     the data, where eps is 0 / 0.
     """
-    x = noise
-    for i, t, s in intervals(distinct(ts)):
+    x, ts = noise, distinct(ts)
+    # asked once: if these times are on CUDA, each question makes the CPU wait
+    noisy = (ts > 0).cpu()
+    for i, t, s in intervals(ts):
         x0 = denoise(x, t)
         (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x), levels(schedule, s, x)
         eps = (x - a_t * x0) / sd_t
         end = x + (a_s - a_t) * x0 + (sd_s - sd_t) * eps                   # Euler's
         # at the data there is no noise left to predict
-        if s > 0:
+        if noisy[i + 1]:
             x0_end = denoise(end, s)
             eps_end = (end - a_s * x0_end) / sd_s
             end = x + (a_s - a_t) * (x0 + x0_end) / 2 + (sd_s - sd_t) * (eps + eps_end) / 2

@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import ZOO, MinildmError
-from minildm.images import to_unit
+from minildm.devices import cuda_bf16
+from minildm.images import check_range, to_float, to_unit
 from minildm.nn import bounds
 from minildm.training import checkpoint
 
 SMALLEST = 16           # side of an image: three stages leave 2 x 2 positions of it
 GROUPS = 4              # of GroupNorm
+BATCH = 500             # images that a feature function gets at once
 PCA_SAMPLE = 10_000     # images from which principal components are estimated
 
 
@@ -197,9 +199,21 @@ def augment(images, config: ClassifierConfig, generator=None):
 def in_batches(function: Callable, images):
     """Apply a feature function to a whole set of images, uint8 or float, by batches.
 
-    (N, C, H, W) -> (N, ...).
+    (N, C, H, W) -> (N, ...). The function, of any network, takes float images in [-1, 1].
     """
-    return torch.cat([function(to_unit(batch, "in_batches")) for batch in images.split(500)])
+    uint8 = images.dtype == torch.uint8
+    if not uint8:
+        # once for all: on CUDA the CPU waits for each answer
+        check_range(images, "in_batches")
+    features, done = None, 0
+    for batch in images.split(BATCH):
+        found = function(to_float(batch) if uint8 else batch.float())
+        # filled in place: parts, joined at the end, would hold everything twice
+        if features is None:
+            features = found.new_empty(len(images), *found.shape[1:])
+        features[done:done + len(batch)] = found
+        done += len(batch)
+    return features
 
 
 @torch.no_grad()
@@ -223,7 +237,8 @@ def pca_features(classifier: Classifier, images, channels: int, side: int):
         r = 1
 
     def positions(batch):
-        found = classifier.feature_maps(batch)[-1]                      # (B, c, h, w)
+        with cuda_bf16(images.device):
+            found = classifier.feature_maps(batch)[-1].float()          # (B, c, h, w)
         if not divides:
             found = F.interpolate(found, size=(side, side), mode="bilinear")
         return found.movedim(1, 3)                                      # (B, h, w, c)

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from minildm import MinildmError
+from minildm.devices import room
 from minildm.images import check_range, to_unit
 
 LARGEST = 512       # features of `kernel_distance`, whose third moments are D^3 numbers
+PAIRS = 2**22       # of features, over the rows that are in memory at once
 ROWS = 1000         # of a matrix of distances that are in memory at once
 
 
@@ -39,12 +41,14 @@ def frechet_distance(a, b) -> float:
     a, b = a.double(), b.double()
     # of one feature cov makes a number
     cov_a, cov_b = a.T.cov().reshape(d, d), b.T.cov().reshape(d, d)
+    # what is left is small, and a GPU takes seconds before its first eigenvalues
+    shift = (a.mean(0) - b.mean(0)).square().sum().cpu()
+    cov_a, cov_b = cov_a.cpu(), cov_b.cpu()
     values, vectors = torch.linalg.eigh(cov_a)
     root_a = vectors * values.clamp(min=0).sqrt() @ vectors.T
     # rounding leaves eigenvalues a little below 0, whose roots would be NaN
     products = torch.linalg.eigvalsh(root_a @ cov_b @ root_a)
     root_trace = products.clamp(min=0).sqrt().sum()
-    shift = (a.mean(0) - b.mean(0)).square().sum()
     distance = shift + cov_a.trace() + cov_b.trace() - 2 * root_trace
     return distance.clamp(min=0).item()
 
@@ -83,10 +87,10 @@ def kernel_distance(a, b) -> float:
 def _moments(x):
     """Sums over x (N, D) of 1, x, x x and x x x, in float64: (), (D,), (D, D), (D^2, D)."""
     sums = 0, 0, 0, 0
-    # a chunk's pairs are 4 million numbers at most
-    for chunk in x.double().split(max(1, 2**22 // x.shape[1]**2)):
+    # a chunk's pairs are 4 million numbers at most, on a small GPU or a CPU
+    for chunk in x.double().split(max(1, PAIRS * room(x.device) // x.shape[1]**2)):
         pairs = chunk[:, :, None] * chunk[:, None]                         # (n, D, D)
-        count = chunk.new_tensor(len(chunk))
+        count = chunk.new_full((), len(chunk))
         triples = pairs.flatten(1).T @ chunk                               # (D^2, D)
         parts = count, chunk.sum(0), pairs.sum(0), triples
         sums = [before + part for before, part in zip(sums, parts, strict=True)]
@@ -158,9 +162,11 @@ def diversity(features, labels) -> float | None:
     alike than it is. None if no label occurs twice.
     """
     labels = labels.to(features.device)
+    # rows by label, in their order: on CUDA the CPU waits once, not once a label
+    rows = features[labels.argsort(stable=True)]
     means = []
-    for label in labels.unique():
-        x = features[labels == label].double()
+    for x in rows.split(labels.unique(return_counts=True)[1].tolist()):
+        x = x.double()
         n = len(x)
         if n < 2:
             continue

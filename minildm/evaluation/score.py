@@ -3,6 +3,9 @@
 A small classifier of our own turns images into features; `metrics` compares the features of samples
 with those of real images, and `score` does it all. Images are float in [-1, 1]; whole sets, uint8,
 go to `score`. What a set is too small for is None, never NaN: JSON has none.
+
+The distance in the features of any other network, Inception, say, or DINOv2, is
+    frechet_distance(in_batches(network, images), in_batches(network, real))
 """
 
 import math

@@ -25,7 +25,7 @@ from minildm.latents import Latents, LatentSpace, sample_latents
 from minildm.model import LatentDiffusion
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.spec import Sampling, make_denoiser, network_class
-from minildm.training.loop import TrainConfig, fit, generator_for
+from minildm.training.loop import TrainConfig, changes_at, fit, generator_for
 from minildm.training.losses import FinePatchDiscriminator, sharp_losses
 from minildm.training.monitor import check_spread
 
@@ -153,6 +153,7 @@ def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss 
         parts["critic"] = critic.to(images.device)
     sharp = weights.perceptual_weight or critic is not None
 
+    @changes_at(weights.adversarial_start + 1)
     def loss(batch, generator, step):
         batch = to_float(batch)
         if sharp:

@@ -13,6 +13,8 @@ class Muon(torch.optim.Optimizer):
     batch norm does not. The length of a kernel that starts at zero has a meaning: it is kept.
     """
 
+    found_inf = None        # (): 1 says that this step moves nothing. As for torch's fused AdamW
+
     def __init__(self, kernels, lr: float, momentum: float = 0.6):
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
 
@@ -23,13 +25,13 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     self._move(p, group["lr"], group["momentum"])
 
-    def _move(self, p, lr: float, momentum: float) -> None:
+    def _move(self, p, lr, momentum: float) -> None:
         norm = p.norm()
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
             state["from_zero"] = norm == 0
-        average = state["momentum"].mul_(momentum).add_(p.grad)
+        average = self._set(state["momentum"], momentum * state["momentum"] + p.grad)
         # Nesterov's: where the momentum will have led, one step ahead
         nesterov = p.grad + momentum * average
         ratio = len(p)**0.5 / norm
@@ -38,8 +40,15 @@ class Muon(torch.optim.Optimizer):
         if from_zero is None:
             # a checkpoint from before zeros were known of: none of its kernels began there
             from_zero = torch.zeros_like(norm, dtype=torch.bool)
-        p.mul_(torch.where(from_zero, torch.ones_like(ratio), ratio))
-        p.sub_(lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
+        kept = p * torch.where(from_zero, torch.ones_like(ratio), ratio)
+        self._set(p, kept - lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
+
+    def _set(self, old, new):
+        """Put the new numbers in the place of the old, unless this step is to move nothing."""
+        if self.found_inf is not None:
+            # not a product with 0: NaN * 0 is NaN
+            new = torch.where(self.found_inf > 0, old, new)
+        return old.copy_(new)
 
 
 def orthogonal(matrix):

@@ -36,18 +36,11 @@ class Numbers:
         """Whether the parts' losses and norms are, as a 0-dim bool tensor on the device."""
         return self.values[:2 * len(self.parts)].isfinite().all()
 
-    def sent(self) -> "Numbers":
+    def sent(self, mailbox: "Mailbox") -> "Numbers":
         """These numbers on their way to the host; a recorded step's next replay may follow."""
         copy = object.__new__(Numbers)
         copy.names, copy.parts, copy.values, copy._read = self.names, self.parts, None, None
-        if self.values.device.type == "cuda":
-            host = torch.empty(self.values.shape, pin_memory=True)
-            host.copy_(self.values, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
-            copy._sent = host, arrived
-        else:
-            copy._sent = self.values.clone(), None
+        copy._sent = mailbox.send(self.values)
         return copy
 
     def read(self) -> tuple[dict[str, float], dict[str, float]]:
@@ -60,9 +53,34 @@ class Numbers:
             first = len(self.parts)
             norms = dict(zip(self.parts, numbers[first:2 * first], strict=True))
             self._read = dict(zip(self.names, numbers[2 * first:], strict=True)), norms
-            # pinned memory is scarce: the next step takes it over
+            # a later step takes the place over
             self._sent = None
         return self._read
+
+
+class Mailbox:
+    """Where the numbers of the last `places` steps arrive on the host, each in a place in turn.
+
+    From CUDA they come by pinned memory, which is asked for once: to ask for it waits for the GPU.
+    """
+
+    def __init__(self, places: int):
+        self.places = places
+        self.pinned = None
+        self.next = 0
+
+    def send(self, values: torch.Tensor) -> tuple:
+        """Copy values (n,); returns where they will be, and what tells that they are there."""
+        if values.device.type != "cuda":
+            return values.clone(), None
+        if self.pinned is None or self.pinned.shape[1] != len(values):
+            self.pinned = torch.empty(self.places, len(values), pin_memory=True)
+        host = self.pinned[self.next]
+        self.next = (self.next + 1) % self.places
+        host.copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return host, arrived
 
 
 @dataclass(frozen=True)

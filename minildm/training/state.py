@@ -9,7 +9,7 @@ import torch
 from minildm import MinildmError
 from minildm.training.ema import EMA, copy_tensors, strip_prefix
 from minildm.training.muon import Muon
-from minildm.training.numbers import Numbers, Step
+from minildm.training.numbers import Mailbox, Numbers, Step
 
 # steps that the host may be ahead of the numbers of a device
 LAG = {"cuda": 50}
@@ -36,6 +36,8 @@ class TrainState:
         self.lag = LAG.get(device.type, 0)
         self.unread: deque[Step] = deque()      # steps whose numbers were not read yet
         self.settled = 0                        # the last step whose numbers were, and were finite
+        # one place for each unread step, and for the newest
+        self.mailbox = Mailbox(self.lag + 1)
         # what decides on the device, where the host is ahead
         self.broken = torch.zeros((), device=device)
         self.ema_share = torch.zeros((), device=device)
@@ -222,4 +224,10 @@ def backward(losses: dict, weights: dict[str, list]) -> list[str]:
 def clip(weights: dict[str, list], largest: float) -> dict[str, torch.Tensor]:
     """Scale each part's gradient to a norm of at most `largest` (0: any); the norms before."""
     largest = largest or math.inf
-    return {name: torch.nn.utils.clip_grad_norm_(own, largest) for name, own in weights.items()}
+    norms = {}
+    for name, own in weights.items():
+        # torch's norm of no gradients at all is a number on the CPU, for which a GPU would wait
+        norms[name] = own[0].new_zeros(())
+        if any(p.grad is not None for p in own):
+            norms[name] = torch.nn.utils.clip_grad_norm_(own, largest)
+    return norms

@@ -327,7 +327,8 @@ WRONG = [
     ("posterior_weights", "NaN", """
         centres = schedule.alpha(t) * world.flatten(1)
         squared = torch.cdist(x.flatten(1), centres).square()
-        return (-squared / (2 * schedule.sigma(t)**2)).exp() / (-squared / (2 * schedule.sigma(t)**2)).exp().sum(1, keepdim=True)
+        unnormalised = (-squared / (2 * schedule.sigma(t)**2)).exp()
+        return unnormalised / unnormalised.sum(1, keepdim=True)
      """),
     ("posterior_weights", "differences", """
         centres = schedule.alpha(t) * world.flatten(1)

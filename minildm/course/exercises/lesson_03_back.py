@@ -54,7 +54,8 @@ def weights_case(answer, schedule, t, world, where):
         "the noise's variance is missing: how sure one can be depends on it":
             weights(alpha * flat, 1),
         "the 2 of the Gaussian's exponent is missing": weights(alpha * flat, sigma**2 / 2),
-        "the sign of the exponent is wrong: the farthest got most": weights(alpha * flat, -sigma**2),
+        "the sign of the exponent is wrong: the farthest got most":
+            weights(alpha * flat, -sigma**2),
         "alpha and sigma changed places": weights(sigma * flat, alpha**2),
         "the mean over pixels makes it far too unsure: sum the squares":
             weights(alpha * flat, sigma**2 * flat.shape[1]),

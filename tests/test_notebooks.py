@@ -41,7 +41,7 @@ def problems(text: str) -> list[str]:
         "error outputs": [o.ename for o in outputs if o.output_type == "error"],
         "stderr outputs": [o.text for o in outputs if o.get("name") == "stderr"],
         "paths of a machine": sorted({m.group() for text in texts for m in MACHINE_PATH.finditer(text)}),
-        "more than 600 kB": size > 600 and round(size),
+        "more than 1500 kB": size > 1500 and round(size),
         "a cell of more than 40 lines": max(lines) > 40 and max(lines),
         "median cell longer than 8 lines": median(lines) > 8 and median(lines),
         "under 60 % of the code cells show something": sum(bool(c.outputs) for c in code) < 0.6 * len(code),
@@ -117,8 +117,8 @@ def test_a_good_notebook_passes():
     "error outputs": lambda nb, cell: cell.outputs.append(new_output("error", ename="ValueError")),
     "stderr": lambda nb, cell: cell.outputs.append(new_output("stream", name="stderr", text="Warning")),
     "paths": lambda nb, cell: cell.outputs.append(new_output("stream", text="saved\n/home/ada/runs")),
-    "600 kB": lambda nb, cell: cell.outputs.append(
-        new_output("display_data", data={"image/png": "A" * 700_000})),
+    "1500 kB": lambda nb, cell: cell.outputs.append(
+        new_output("display_data", data={"image/png": "A" * 1_600_000})),
     "40 lines": lambda nb, cell: cell.update(source="x = 1\n" * 41),
     "median": lambda nb, cell: [c.update(source="x = 1\n" * 9) for c in nb.cells],
     "show something": lambda nb, cell: [c.update(outputs=[]) for c in nb.cells[1:3]],

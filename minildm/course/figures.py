@@ -51,6 +51,18 @@ def describe(figure, alt: str):
     return figure
 
 
+def grid_in_words(n: int, cols: int, labels: list, row_names: list, title=None) -> str:
+    """What a grid of images holds, for those who can't see it; names as they are drawn."""
+    words = f"{title}: " if title else ""
+    words += f"{n} images in {-(-n // cols)} rows of {cols}"
+    if row_names:
+        words += "; rows: " + ", ".join(row_names)
+    if labels:
+        # a hundred labels tell a listener less than the first few
+        words += "; labels: " + ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
+    return words + "."
+
+
 def show(figure=None, alt: str | None = None):
     """Show a figure, pyplot's current one if none is given, with its alternative text; close it.
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from minildm import MinildmError
+from minildm.course.figures import DPI, TEXT, describe, grid_in_words, show
 from minildm.diffusion.schedules import log_snr
 
-DPI = 80
 SCREEN = 1000       # screen pixels that a grid of images is wide, at most
 LONGEST = 80        # letters of a label
 # logged with the losses, on other scales
@@ -48,12 +48,8 @@ def _finish(figure, path):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         if path is not None:
             write_whole(path, figure.savefig)
-            return
-        import matplotlib.pyplot as plt
-
-        if plt.get_backend().lower() != "agg":      # Agg has no window to show: it would only warn
-            plt.show()
-        plt.close(figure)
+        else:
+            show(figure)
 
 
 def write_whole(path, write):
@@ -126,10 +122,12 @@ def _columns(n: int, cols: int | None) -> int:
     return min(cols or math.ceil(math.sqrt(n)), n)
 
 
-def show_images(images, labels=None, cols: int | None = None, title=None, row_names=(), path=None):
+def show_images(images, labels=None, cols: int | None = None, title=None, row_names=(), path=None,
+                alt=None):
     """Draw a grid of images, a label above each or a name left of each row.
 
-    An image takes about 60 screen pixels; each of its own pixels becomes a block of equal ones.
+    `alt` says in words what is seen; without it, their number, rows and labels are said. An image
+    takes about 60 screen pixels; each of its own pixels becomes a block of equal ones.
     """
     if not len(images):
         raise MinildmError("there are no images to show", "show_images", "pass one or more")
@@ -139,33 +137,36 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     row_names = [_plain(name) for name in row_names]
     # a whole number of screen pixels a pixel, so that none is blurred
     zoom = max(1, min(64 // width, SCREEN // (cols * (width + 1))))
-
     # in screen pixels: what stands above each image, the widest label, the longest name of a row
-    text_height = 15 if labels else 0
-    label_width = 6 * max(map(len, labels), default=0)
-    name_width = 8 * max(map(len, row_names), default=0)
+    text_height = 18 if labels else 0
+    label_width = 9 * max(map(len, labels), default=0)
+    name_width = 9 * max(map(len, row_names), default=0)
     below = max(1, math.ceil(text_height / zoom))
     beside = max(1, math.ceil(label_width / zoom) - width)
     montage = grid(images, cols, (below, beside))
-
     wide, high = montage.shape[1] * zoom, montage.shape[0] * zoom
-    overhang = beside * zoom // 2           # of the labels over the outermost images
+    overhang = beside * zoom // 2   # of the labels over the outermost images
     left = 8 + max(name_width, overhang)
-    above = 8 + text_height + (20 if title else 0)
+    above = 8 + text_height + (22 if title else 0)
     full_width, full_height = left + wide + 8 + overhang, high + above + 8
     figure = _figure(full_width, full_height, path)
-    place = (left / full_width, 8 / full_height, wide / full_width, high / full_height)
-    axes = figure.add_axes(place)
+    sides = (wide / full_width, high / full_height)
+    axes = figure.add_axes((left / full_width, 8 / full_height, *sides))
     axes.imshow(montage, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.axis("off")
     _write_labels(axes, labels, cols, (width, beside), (height, below))
     for i, name in enumerate(row_names):
         y = i * (height + below) + height / 2
-        axes.text(-4 / zoom, y, name, fontsize=9, ha="right", va="center", parse_math=False)
+        axes.text(-4 / zoom, y, name, fontsize=TEXT, ha="right", va="center", parse_math=False)
     if title:
-        top = 1 - 4 / full_height
-        figure.text(0.5, top, _plain(title), fontsize=10, ha="center", va="top", parse_math=False)
+        _write_title(figure, title, 1 - 4 / full_height)
+    describe(figure, alt or grid_in_words(len(images), cols, labels, row_names, title))
     _finish(figure, path)
+
+
+def _write_title(figure, title, top: float):
+    words = figure.text(0.5, top, _plain(title), fontsize=TEXT + 1, ha="center", va="top")
+    words.set_parse_math(False)
 
 
 def _write_labels(axes, labels: list[str], cols: int, across: tuple, down: tuple):
@@ -174,7 +175,7 @@ def _write_labels(axes, labels: list[str], cols: int, across: tuple, down: tuple
         row, col = divmod(i, cols)
         x = col * sum(across) + across[0] / 2
         y = row * sum(down) - 1
-        axes.text(x, y, label, fontsize=8, ha="center", va="bottom", parse_math=False)
+        axes.text(x, y, label, fontsize=TEXT, ha="center", va="bottom", parse_math=False)
 
 
 def save_grid(path, images, labels, class_names, per_class: int = 10):
@@ -192,7 +193,8 @@ def save_grid(path, images, labels, class_names, per_class: int = 10):
     show_images(torch.cat(rows), cols=per_class, row_names=class_names, path=path)
 
 
-def trajectory(steps, decode=None, count: int = 8, title=None, path=None):
+def trajectory(steps, decode=None, count: int = 8, title=None, path=None,
+               alt=None):
     """Draw the way from noise to image at `count` of a sampler's steps (t, x, x0), x above x0.
 
     It is the first image of the batch; `decode` turns latents into images, where x is a latent.
@@ -211,14 +213,15 @@ def trajectory(steps, decode=None, count: int = 8, title=None, path=None):
         with torch.no_grad():
             strip = decode(strip)
     times = [f"t = {float(t):.2f}" for t, _, _ in chosen]
-    show_images(strip, times, cols=len(times), title=title, row_names=["x", "x0"], path=path)
+    show_images(strip, times, cols=len(times), title=title, row_names=["x", "x0"], path=path,
+                alt=alt)
 
 
 # ---- curves
 
-def plot_schedule(schedules: dict, path=None):
+def plot_schedule(schedules: dict, path=None, alt=None):
     """Draw alpha(t), sigma(t) and the log signal-to-noise ratio of named schedules against t."""
-    figure = _figure(760, 300, path)
+    figure = _figure(880, 340, path)
     levels, ratio = figure.subplots(1, 2)
     t = torch.linspace(0, 1, 501)
     inside = t[1:-1]                        # at both ends the ratio is infinite
@@ -230,8 +233,11 @@ def plot_schedule(schedules: dict, path=None):
     ratio.set(xlabel="t (0 data, 1 noise)", ylabel="log(alpha² / sigma²)", ylim=(-15, 15))
     for axes in (levels, ratio):
         axes.grid(alpha=0.3)
-        _legend(axes, 7)
+        _legend(axes, TEXT)
     figure.tight_layout()
+    names = ", ".join(map(_plain, schedules))
+    describe(figure, alt or f"Curves over t: alpha falls from 1 and sigma rises to 1; the log "
+             f"signal-to-noise ratio falls. Schedules: {names}.")
     _finish(figure, path)
 
 
@@ -241,7 +247,7 @@ def running_mean(values, window: int):
     return (total[window:] - total[:-window]) / window
 
 
-def plot_losses(history: dict, path=None, title=None):
+def plot_losses(history: dict, path=None, title=None, alt=None):
     """Draw loss against step, on a log scale: each value faint, and a running mean over it.
 
     history is what `training.loop.fit` returned, or `read_metrics` of a run.
@@ -253,7 +259,7 @@ def plot_losses(history: dict, path=None, title=None):
     if not losses:
         fix = "train for at least one step"
         raise MinildmError("the history holds no losses", "plot_losses", fix)
-    figure = _figure(560, 320, path)
+    figure = _figure(700, 400, path)
     axes = figure.subplots()
     for i, (name, values) in enumerate(losses.items()):
         steps = torch.tensor(history.get("step", range(1, len(values) + 1)), dtype=torch.float64)
@@ -265,10 +271,14 @@ def plot_losses(history: dict, path=None, title=None):
     if all(values.min() > 0 for values in losses.values()):
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel="loss")
+    axes.tick_params(labelsize=TEXT)
     axes.set_title(_plain(title or ""), parse_math=False)
     axes.grid(alpha=0.3)
-    _legend(axes, 8)
+    _legend(axes, TEXT)
     figure.tight_layout()
+    ends = [f"{_plain(name)} from {values[0]:.3g} to {values[-1]:.3g}"
+            for name, values in losses.items()]
+    describe(figure, alt or f"Losses over {len(values)} steps: {', '.join(ends)}.")
     _finish(figure, path)
 
 

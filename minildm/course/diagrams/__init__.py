@@ -8,7 +8,20 @@ Each figure carries its alternative text. `python -m minildm.course.diagrams FOL
 them as SVG.
 """
 
+from minildm.course.diagrams.attending import (
+    attention_along_time,
+    cross_attention_block,
+    self_attention,
+    two_towers,
+)
 from minildm.course.diagrams.chains import forward_reverse, gan_step, pipeline, vae
+from minildm.course.diagrams.networks import (
+    adaln_zero_block,
+    control_copy,
+    residual_block,
+    time_embedding,
+    unet,
+)
 from minildm.course.diagrams.vectors import (
     crossing_lines,
     guidance_vectors,
@@ -17,7 +30,10 @@ from minildm.course.diagrams.vectors import (
     schedule_clock,
 )
 
+# in the order of the lessons
 ALL = {function.__name__: function for function in (
-    pipeline, vae, forward_reverse, gan_step,
-    schedule_clock, sampler_step, guidance_vectors, crossing_lines, mask_consistency,
+    pipeline, vae, gan_step, forward_reverse, schedule_clock,
+    residual_block, time_embedding, self_attention, unet, sampler_step,
+    two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
+    mask_consistency, control_copy, attention_along_time,
 )}

@@ -41,6 +41,18 @@ def pipeline():
     """From words and noise to a picture: what latent diffusion consists of."""
     figure, axes = page(4.5)
     key(axes, 0.2)
+    _training(axes)
+    _drawing(axes)
+    return describe(figure, """Training: a picture goes through the VAE's encoder to a latent;
+        time and noise are drawn, the latent is noised, and the loss compares the network's guess
+        with what was drawn. Drawing: noise goes through denoiser, guidance and the sampler's step,
+        n times in a loop from t = 1 to 0, then through the decoder to a picture. Time and the
+        encoded text enter the denoiser. A key gives the five colours: data blue, noise grey,
+        network green, condition orange, loss red.""")
+
+
+def _training(axes):
+    """Draw the upper half of the pipeline."""
     frame(axes, 0.1, 2.95, 7.9, 4.4, "training")
     picture = box(axes, 0.7, 3.55, "picture", "data", "(B, 3, H, W)", tensor=True)
     encoder = box(axes, 1.9, 3.55, "encoder", "network", "of the VAE", width=0.9)
@@ -54,6 +66,9 @@ def pipeline():
     chain(axes, picture, encoder, latent, noising, network, loss)
     arrow(axes, told.bottom, network.top)
 
+
+def _drawing(axes):
+    """Draw the lower half: a loop of the sampler, and what surrounds it."""
     frame(axes, 0.1, 0.5, 7.9, 2.8, "drawing")
     noise = box(axes, 0.75, 1.75, "noise", "noise", "(B, 4, h, w)", tensor=True)
     network = box(axes, 2.45, 1.75, "denoiser", "network", "U-Net or DiT", width=1.1)
@@ -63,6 +78,7 @@ def pipeline():
     drawn = box(axes, 6.75, 0.85, "picture", "data", "(B, 3, H, W)", tensor=True)
     chain(axes, noise, network, guidance, step, decoder)
     arrow(axes, decoder.bottom, drawn.top)
+    # what the network is told enters from above
     text = box(axes, 2.95, 2.5, "text", "condition", width=0.6, height=0.32, tensor=True)
     tower = box(axes, 4.35, 2.5, "text encoder", "network", width=1.15, height=0.32)
     arrow(axes, text.right, tower.left)
@@ -73,12 +89,6 @@ def pipeline():
     # back to the network with the next, smaller time
     arrow(axes, step.bottom, (5.35, 1.1), (2.45, 1.1), network.bottom)
     label(axes, 3.9, 0.94, "n times, from t = 1 (noise) down to t = 0 (data)")
-    return describe(figure, """Training: a picture goes through the VAE's encoder to a latent;
-        time and noise are drawn, the latent is noised, and the loss compares the network's guess
-        with what was drawn. Drawing: noise goes through denoiser, guidance and the sampler's step,
-        n times in a loop from t = 1 to 0, then through the decoder to a picture. Time and the
-        encoded text enter the denoiser. A key gives the five colours: data blue, noise grey,
-        network green, condition orange, loss red.""")
 
 
 def vae():
@@ -88,6 +98,7 @@ def vae():
     encoder = box(axes, 2.0, 1.75, "encoder", "network", r"$q(z\,|\,x)$", width=0.9)
     mean = box(axes, 3.3, 2.2, r"mean $\mu$", "data", "(B, c, h, w)", tensor=True)
     std = box(axes, 3.3, 1.3, r"std $s$", "data", "(B, c, h, w)", tensor=True)
+    # z is computed from mean, std and noise drawn elsewhere
     total = operator(axes, 4.45, 2.2, "+")
     product = operator(axes, 4.45, 1.3, "×")
     noise = box(axes, 4.45, 0.45, r"noise $\varepsilon$", "noise", "N(0, I)", tensor=True)
@@ -104,6 +115,7 @@ def vae():
     arrow(axes, product.top, total.bottom)
     arrow(axes, latent.bottom, (5.3, 1.75), decoder.left)
     chain(axes, decoder, again)
+    # the two losses, under what they judge
     kl = box(axes, 3.0, 0.45, r"KL$(q\,\|\,N(0, I))$", "loss", "towards the prior", width=1.35)
     arrow(axes, (3.0, 0.95), kl.top, kind="loss")
     rebuilt = box(axes, 6.35, 0.45, "reconstruction", "loss", "$x'$ against $x$", width=1.35)
@@ -131,6 +143,7 @@ def forward_reverse():
         label(axes, (places[before] + places[after]) / 2, 1.2, "· · ·", size=12)
     label(axes, 4.6, 1.85, r"$q(x_i\,|\,x_{i-1})$: add a little noise", kind="noise")
     label(axes, 4.6, 0.55, r"$p_\theta(x_{i-1}\,|\,x_i)$: learned, takes it away", kind="network")
+    # the marginal: x_i from x_0 at once
     arrow(axes, nodes[0].top, (0.6, 2.12), (7.4, 2.12), nodes[4].top, kind="noise")
     label(axes, 1.5, 1.88, "any step in one jump", kind="noise")
     label(axes, 0.6, 0.75, "data", kind="data")
@@ -156,6 +169,7 @@ def gan_step():
 
     real = box(axes, 0.7, 1.15, "real $x$", "data", width=0.8, tensor=True)
     fake = box(axes, 0.7, 0.5, "fake $x'$", "data", width=0.8, tensor=True)
+    # the critic learns from the fake, the autoencoder not from this step
     detach = box(axes, 2.35, 0.5, "detach", "", width=0.8, height=0.4)
     critic = box(axes, 4.6, 0.83, "critic", "network", "trained", width=0.9)
     loss = box(axes, 6.8, 0.83, "hinge loss", "loss", "real up, fake down", width=1.5)

@@ -35,6 +35,7 @@ def schedule_clock():
         label(axes, left + 1.45, 3.2, name, size=10)
     curve(axes, *circle_points(0.9, 0.5, 2.25, 0, 90), kind="network")
     curve(axes, (7.05, 4.8), (0.5, 2.75), kind="network")
+    # where the point is at t = 0, 1/4, ..., 1
     for i in range(5):
         t = i / 4
         kind = "data" if t < 0.5 else "noise"
@@ -90,6 +91,7 @@ def sampler_step():
 def guidance_vectors():
     """Classifier-free guidance as a walk along the difference of two guesses."""
     figure, axes = page(2.7)
+    # on one line: the second arrow is twice the first
     null, cond, guided = (1.6, 0.75), (3.4, 1.2), (7.0, 2.1)
     towards(axes, null, cond, "condition")
     towards(axes, cond, guided, "network")
@@ -114,6 +116,7 @@ def crossing_lines():
         label(axes, left + 1.5, 3.0, name, size=10)
         label(axes, left + 0.1, 0.38, "noise, t = 1", "noise")
         label(axes, left + 2.9, 0.38, "data, t = 0", "data")
+    # four draws of noise, two data points: each pair has its line
     starts, ends = (0.7, 1.2, 2.0, 2.5), (2.5, 0.7)
     for y in starts:
         for end in ends:
@@ -157,6 +160,7 @@ def mask_consistency():
                  "known, noised to s", width=1.45)
     step = box(axes, 2.6, 0.8, "sampler's step", "network", "from t to s", width=1.45)
     before = box(axes, 0.8, 0.8, "$x_t$", "noise", "(B, C, h, w)", tensor=True)
+    # each branch keeps its own part of the picture
     inside = box(axes, 4.75, 2.2, "× mask", "condition", "1 where kept", width=1.0)
     outside = box(axes, 4.75, 0.8, "× (1 − mask)", "condition", "0 where kept", width=1.15)
     total = box(axes, 6.1, 1.5, "+", "", width=0.4, height=0.4)

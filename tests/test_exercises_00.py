@@ -5,6 +5,20 @@ import re
 import pytest
 from support.answers import cases, passes, told, written
 
+from minildm.course.exercises import lesson_00_loop
+from minildm.diffusion import schedules
+
+# what a student has written before, for `generate`
+BEFORE = {"draw": lesson_00_loop.draw, "guided": lesson_00_loop.guided, "flow": schedules.flow}
+FULL = """
+null = torch.full_like(labels, pipe.denoiser.network.null_context)
+told = lambda x, t: pipe.denoiser(x, t, labels)
+not_told = lambda x, t: pipe.denoiser(x, t, null)
+denoise = guided(told, not_told, scale)
+film = draw(denoise, *pipe.denoiser.schedule, noise, times)
+return pipe.decode(film[-1][1])
+"""
+
 RIGHT = [
     ("to_uint8", "((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)"),
     ("to_uint8", "(x.clamp(-1, 1) * 127.5 + 127.5).round().byte()"),
@@ -77,6 +91,17 @@ RIGHT = [
         def f(x, t):
             return torch.lerp(without_label(x, t), with_label(x, t), scale)
         return f
+     """),
+    ("generate", FULL),
+    ("generate", """
+        m, b = pipe.denoiser, len(labels)
+        blank = torch.tensor([m.network.null_context] * b)
+        x, (alpha, sigma) = noise, m.schedule
+        for t, s in zip(times[:-1], times[1:]):
+            plain = m(x, t, blank)
+            x0 = scale * m(x, t, labels) + (1 - scale) * plain
+            x = alpha(s) * x0 + sigma(s) / sigma(t) * (x - alpha(t) * x0)
+        return pipe.decode(x)
      """),
 ]
 
@@ -382,14 +407,27 @@ WRONG = [
      "lambda x: with_label(x, 0.5)"),
     ("guided", "told x and t|wrong|differs|should",
      "lambda x, t: without_label(x, t) + scale * (with_label(x, 1 - t) - without_label(x, t))"),
+    ("generate", "decode it", FULL.replace("pipe.decode(film[-1][1])", "film[-1][1]")),
+    ("generate", "not the last guess", FULL.replace("[-1][1]", "[-1][2]")),
+    ("generate", "guidance is missing", FULL.replace("draw(denoise", "draw(told")),
+    ("generate", "label is missing", FULL.replace("draw(denoise", "draw(not_told")),
+    ("generate", "changed places", FULL.replace("told, not_told, scale", "not_told, told, scale")),
+    ("generate", "null is not always", FULL.replace("pipe.denoiser.network.null_context", "10")),
+    ("generate", "model.s, not always", FULL.replace("*pipe.denoiser.schedule", "*flow")),
+    ("generate", "not the first", FULL.replace("[-1][1]", "[0][1]")),
+    ("generate", "first guess", FULL.replace("film[-1][1]", "denoise(noise, times[0])")),
+    ("generate", "alpha comes first",
+     FULL.replace("*pipe.denoiser.schedule", "*pipe.denoiser.schedule[::-1]")),
+    ("generate", "\\(B,\\)", FULL.replace("(x, t, null)", "(x, t, pipe.denoiser.network.null_context)")),
+    ("generate", "None", FULL.replace("return pipe", "return None; pipe")),
 ]
 
 
 @pytest.mark.parametrize("name, body", cases(RIGHT))
 def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
+    passes(name, written(name, body, BEFORE))
 
 
 @pytest.mark.parametrize("name, said, body", cases(WRONG))
 def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+    assert re.search(said, told(name, written(name, body, BEFORE)))

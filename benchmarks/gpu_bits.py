@@ -29,9 +29,10 @@ def run(bench) -> None:
 
 
 def bits(bench, name: str, execution: str) -> dict:
-    """The largest difference of the weights after all steps from eager's, and from a second run's."""
+    """Largest differences of the weights after all steps: from eager's, from a second run's."""
     folder = bench.work / f"bits-{name}-{execution}"
     shutil.rmtree(folder, ignore_errors=True)
+    # the reference of all ways of execution
     eager = trained(bench, name, "eager")
     once = trained(bench, name, execution)
     again = trained(bench, name, execution)
@@ -67,6 +68,7 @@ def trained(bench, name: str, execution: str, run_dir=None, stop: int = 0) -> li
     steps = train(denoiser, loss, data, training, run_dir, bar=False)
     for step in steps:
         averages = step.ema.averages
+        # to leave the loop is to be interrupted: with a folder, the step is saved
         if step.i == stop:
             break
     steps.close()

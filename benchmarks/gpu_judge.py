@@ -43,6 +43,7 @@ def judge(bench, name: str, model, images, n: int | None = None) -> dict:
     seconds = time.perf_counter() - began
     row = {"n": len(drawn), "seconds_of_sampling": seconds}
     if name == "scenes":
+        # rules and classifier of scenes work on the CPU
         classifier = load_classifier("mnist")
         shares = shares_right(data.to_float(drawn).cpu(), asked, classifier)
         row |= {f"{what}_right": share for what, share in shares.items()}

@@ -13,6 +13,7 @@ def run(bench) -> None:
 def peaks(bench) -> dict:
     """TFLOP/s of a bf16 product of random matrices; GB/s of a copy, bytes read plus written."""
     n = bench.choose(256, 8192)
+    # not zeros, on which products run faster
     a, b = torch.randn(2, n, n, device=bench.device, dtype=torch.bfloat16)
     # four gigabytes on a GPU: no cache holds them
     source = torch.empty(bench.choose(2**20, 2**31), dtype=torch.bfloat16, device=bench.device)

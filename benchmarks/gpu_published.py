@@ -44,6 +44,7 @@ def pair_row(bench, part: str, how: str) -> dict:
     compiled = []
     if how == "compiled":
         compiled = [module for module in networks_of(part, ours, theirs) if module is not None]
+    # in place, as a user of either would
     for module in compiled:
         module.compile()
     try:
@@ -51,7 +52,7 @@ def pair_row(bench, part: str, how: str) -> dict:
             return timed(bench, part, ours, theirs)
     finally:
         for module in compiled:
-            # back to how it was; the module's own attribute, for torch has no call for it
+            # what `compile` sets, and has no opposite for
             module._compiled_call_impl = None
 
 
@@ -105,6 +106,7 @@ def models(device: torch.device, small: bool):
     tokenizer = Tokenizer.train(PROMPT, 600)
     text_config = TextConfig(len(tokenizer), text_config.length, text_config.dim,
                              text_config.depth, text_config.heads)
+    # drawn where they are used: a billion weights take minutes on a CPU
     with torch.device(device):
         vae, unet = AutoencoderKL(vae_config), UNet(unet_config)
         text = TextTransformer(text_config)
@@ -115,6 +117,7 @@ def models(device: torch.device, small: bool):
     vae.latent_std = torch.full((4,), 1 / SCALE, device=device)
     side = 8 * vae_config.factor if small else 512
     ours = assembled(vae, unet, Prompts(text, tokenizer), STABLE_DIFFUSION, side, 7.5, dtype)
+    # without diffusers our own times are still worth a row
     try:
         theirs = pipeline(ours, device, dtype, small)
     except ImportError:
@@ -143,6 +146,7 @@ def pipeline(ours, device, dtype, small: bool):
         vae = published.vae(**sizes["vae"])
         text = published.text(len(ours.tokenizer), **sizes["text"])
     unet.load_state_dict(ours.denoiser.network.state_dict())
+    # ours has the latents' scale beside the weights
     weights = ours.vae.state_dict()
     vae.load_state_dict({name: weights[name] for name in vae.state_dict()})
     with tempfile.TemporaryDirectory() as folder:

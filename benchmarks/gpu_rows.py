@@ -18,12 +18,13 @@ import torch
 
 # a row that takes this many times its estimate is given up, with its process
 PATIENCE = 4
-LEAST = 60          # seconds that a row may take in any case
+LEAST = 120         # seconds that a row may take in any case
 GIVEN_UP, BROKEN = 4, 5     # exit codes of a process that must be replaced
 
 
 def write_json(path: Path, content) -> None:
     """Write a file whole or not at all."""
+    # a process may be ended at any moment
     part = path.with_name(f".part-{path.name}")
     part.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(part, path)
@@ -59,6 +60,7 @@ class Rows:
             return self.put(stage, name, {"left_out": note})
         # whoever replaces this process, if it dies now, reads here where that was
         self.put(stage, name, {"running": True}, tell=False)
+        # in a thread: what hangs in a compiler or a driver sees no exception
         watchdog = threading.Timer(max(LEAST, PATIENCE * seconds), os._exit, [GIVEN_UP])
         watchdog.daemon = True
         watchdog.start()
@@ -71,6 +73,7 @@ class Rows:
             watchdog.cancel()
         row["took"] = round(time.perf_counter() - began, 1)
         self.put(stage, name, row)
+        # after some errors a device answers nothing more in this process
         if not forget():
             os._exit(BROKEN)
         return row

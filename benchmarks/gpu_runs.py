@@ -50,10 +50,11 @@ def measure_steps(bench, name: str) -> None:
     """Rows of the stage `steps` that the plan of a run needs, where they are not there yet."""
     for part, share in shares_of(name).items():
         job = f"{name} {part}"
-        for execution in executions_on(bench.device)[-2:]:
-            # compiling takes longer than a short part
-            if execution != "compile" or share * bench.seconds[name] > SECONDS["compile"]:
-                step_of(bench, job, execution)
+        cuda = bench.device.type == "cuda"
+        step_of(bench, job, "graph" if cuda else "eager")
+        # compiling takes longer than a short part
+        if cuda and share * bench.seconds[name] > SECONDS["compile"]:
+            step_of(bench, job, "compile")
         if not plans_of(bench, job, 1):
             step_of(bench, job, "eager")
 
@@ -85,6 +86,7 @@ def whole_run(bench, name: str) -> dict:
         wait(bench.device)
         whole = watch.elapsed()
     model = trained.model
+    # kept whatever happens while it is judged
     model.save(bench.work / "models" / name)
     row = {"seconds": whole, "parts": watch.parts, **said, "vae_steps": sizes.vae_training.steps,
            "steps": sizes.training.steps, "pictures_seen": watch.pictures, "plans": plans}
@@ -125,6 +127,7 @@ class Watch:
         seen = []
         self.drop_past(self.elapsed() / 60)
         for step in train(model, loss_fn, data, config, None, False):
+            # the guide of photographs is an early average
             if step.i == snapshot_step:
                 step.ema.copy_to(other)
             if step.i % max(1, config.steps // 50) == 0:
@@ -133,6 +136,7 @@ class Watch:
                 self.keep(step, config)
         step.ema.copy_to(model)
         self.pictures = config.steps * config.batch_size
+        # read now: to read a step's numbers is to wait for it
         rows = [step.row() for step in seen]
         return {name: [row[name] for row in rows] for name in rows[-1]}
 
@@ -177,6 +181,7 @@ def sizes_within(bench, name: str, plans: dict):
     """The recipe's sizes after the plans."""
     sizes = RECIPES[name].SIZES[bench.choose("smoke", "gpu")]
     vae = planned(sizes.vae_training, plans["vae"])
+    # the critic joins after the same share of the run
     start = sizes.vae_loss.adversarial_start * vae.steps / sizes.vae_training.steps
     loss = replace(sizes.vae_loss, adversarial_start=round(start))
     denoiser = planned(sizes.training, plans["denoiser"])

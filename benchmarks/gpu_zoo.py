@@ -57,6 +57,7 @@ def run(bench) -> None:
 
 def train_one(bench, recipe, images, sizes, options):
     """A trained model, and the seconds of its parts."""
+    # each training as the card runs it fastest without a compiler
     sizes = replace(sizes, vae_training=executed_here(bench, sizes.vae_training),
                     training=executed_here(bench, sizes.training))
     watch = Watch(bench.device, ())
@@ -136,6 +137,7 @@ def scenes_row(bench, steps: int, partial: float) -> dict:
     training = scaled(sizes.training, steps)
     training = replace(training, batch_size=bench.choose(16, SCENES_BATCH), save_every=0)
     sizes = replace(sizes, training=training)
+    # the recipe of a CPU, whose networks lessons can draw with
     options = Options(bench.choose("smoke", "cpu"), bar=False)
     fitted = conditions.fitted
 
@@ -166,6 +168,7 @@ def scenes_scores(bench, model) -> dict:
         shares = shares_right(drawn, truth, classifier)
         row |= {f"{what}{'_held_out' if held_out else ''}": share
                 for what, share in shares.items() if what in ("colour", "digit", "place")}
+    # prompts that name no colour: how many become red, and how many of these a word takes away
     base = share_of_red(model, classifier, "", bench.choose(8, 480))
     row["red"] = base
     for negative in "red", "a red digit":

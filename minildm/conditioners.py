@@ -12,6 +12,7 @@ import torch
 
 from minildm import MinildmError
 from minildm.data.tokenizer import Tokenizer
+from minildm.devices import DeviceCopies
 from minildm.diffusion.denoiser import drop_context
 from minildm.nn.clip import TextTransformer
 
@@ -104,7 +105,7 @@ class Prompts:
         # a tower that moved with the denoiser would forget what its words mean
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self._empty: dict = {}          # the empty prompt's ids, by length and device
+        self.empty: dict = {}       # the empty sentence by its length
 
     @property
     def length(self) -> int:
@@ -130,11 +131,11 @@ class Prompts:
         return self.encoder(asked.to(device))[0]
 
     def drop(self, asked, generator=None, share: float = DROP) -> torch.Tensor:
-        key = asked.shape[1], asked.device
-        if key not in self._empty:
-            # asked for at each step of a training: a GPU is to be waited for only once
-            self._empty[key] = self.tokenizer([""], asked.shape[1]).to(asked.device)    # (1, L)
-        return drop_context(asked, self._empty[key], share, generator)
+        length = asked.shape[1]
+        # kept: to tokenize it and to copy it to a GPU would hold up each step of a training
+        if length not in self.empty:
+            self.empty[length] = DeviceCopies(self.tokenizer([""], length))
+        return drop_context(asked, self.empty[length].like(asked), share, generator)      # (1, L)
 
     def null(self, n: int, negative: str = "") -> torch.Tensor:
         return self.embed(self.tokenizer([negative], self.length)).expand(n, -1, -1)

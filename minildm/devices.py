@@ -28,15 +28,15 @@ def number_on(device: torch.device, value):
     return torch.full((), value.item(), dtype=value.dtype, device=device)
 
 
-class Constant:
-    """A tensor that never changes, copied to each GPU once: `like(t)` is on t's device."""
+class DeviceCopies:
+    """A tensor that never changes, on the CPU, and its copies on other devices, each made once."""
 
     def __init__(self, tensor):
         self.tensor = tensor
         self.copies = {}
 
     def like(self, t):
-        """The constant in the dtype of t, on its device; the first call on a GPU waits for it."""
+        """The tensor on the device and in the dtype of t; the first copy to a GPU is waited for."""
         if t.device.type == "cpu":
             return self.tensor.to(t)
         key = t.device, t.dtype
@@ -44,8 +44,14 @@ class Constant:
             self.copies[key] = self.tensor.to(t)
         return self.copies[key]
 
-    def __getstate__(self):
-        return {"tensor": self.tensor, "copies": {}}
+    # copied or pickled without its copies, which another machine may have no device for
+    def __reduce__(self):
+        return DeviceCopies, (self.tensor,)
+
+
+def readable(tensor) -> bool:
+    """Whether the numbers of a tensor may be checked: on the CPU, and not while it is compiled."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def room(device: torch.device) -> int:

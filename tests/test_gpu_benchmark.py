@@ -177,6 +177,14 @@ def test_claims_carry_the_card_and_are_held_against_its_bar():
     assert minutes.value == "5.00, 8.0 million pictures seen"
 
 
+def test_rows_can_be_chosen_by_their_names(tmp_path):
+    bench = gpu.Bench("steps", rows_in(tmp_path), torch.device("cpu"), True, {}, "mnist.*graph")
+    assert bench.measure("mnist vae, eager", 1, lambda: pytest.fail("it began")) == {}
+    assert bench.measure("mnist vae, graph", 1, lambda: {"ms": 1})["ms"] == 1
+    assert bench.rows.stages == {"steps": {"mnist vae, graph": bench.rows.get(
+        "steps", "mnist vae, graph")}}
+
+
 def test_an_unknown_stage_is_told_what_there_is(capsys):
     with pytest.raises(SystemExit):
         gpu.parse(["--stages", "tea"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 LESSONS = Path(__file__).parents[1] / "lessons"
-REWORKED: list[str] = ["00_tour"]   # stems, as "08_guidance": each must have no `problems`
+REWORKED: list[str] = ["00_tour", "03_forward_noising"]        # stems: each must have no `problems`
 
 TITLE = re.compile(r"^# (A?\d+) · .+\n\n\*\*[^*]+\?[^*]*\*\*\n\n(.|\n)+\n\n\*\*At the end\*\*: .+")
 ROWS = ["you need", "you will be able to", "time", "sources"]
@@ -260,7 +260,7 @@ def swap(index, old, new):
     "verdict": swap(-4, "| holds |", "| rises |"),
     "open questions": swap(-2, "How else?", "No."),
     "links": swap(-1, "- [this]", "[this]"),
-}.items(), ids=str)
+}.items(), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_lint_names_what_is_wrong(named, change):
     notebook = good()
     change(notebook)

@@ -104,7 +104,7 @@ class Denoiser(nn.Module):
     first of their table's entries, 0.
     """
 
-    compiled_parts = ("network",)
+    compiled_parts = ("network",)       # see `training.recorded`
 
     def __init__(self, network: Network, schedule: Schedule, prediction_type: str = "eps",
                  times: Callable = uniform, t_offset: float = 0.0):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from minildm import MinildmError
-from minildm.devices import Constant
+from minildm.devices import DeviceCopies, number_on
 
 
 class Schedule(NamedTuple):
@@ -37,7 +37,7 @@ class Schedule(NamedTuple):
 class BetaTable:
     """log alpha_bar(t), interpolated linearly between the entries of a table, (T + 1,) float64."""
 
-    log_alpha_bar: Constant
+    log_alpha_bar: DeviceCopies
 
     def at(self, t):
         """log alpha_bar at times t of any shape, in t's shape and dtype."""
@@ -45,7 +45,8 @@ class BetaTable:
         steps = len(table) - 1
         i = (t * steps).clamp(0, steps)
         low = i.floor().long().clamp(max=steps - 1)
-        return torch.lerp(table[low], table[low + 1], i - low)
+        # not table[low], which asks a GPU for the number where low is a single one
+        return torch.lerp(table.take(low), table.take(low + 1), i - low)
 
     def alpha(self, t):
         """The square root of alpha_bar."""
@@ -63,7 +64,7 @@ def from_betas(betas) -> Schedule:
     those, log alpha_bar is interpolated linearly.
     """
     log_bar = torch.log1p(-betas.double()).cumsum(0)
-    table = BetaTable(Constant(torch.cat([torch.zeros(1, dtype=torch.float64), log_bar])))
+    table = BetaTable(DeviceCopies(torch.cat([torch.zeros(1, dtype=torch.float64), log_bar])))
     return Schedule(table.alpha, table.sigma)
 
 
@@ -103,7 +104,7 @@ class ChannelSchedule:
     """What `shift_channels` makes: alpha(t) and sigma(t) of each channel, for ratio (C,)."""
 
     base: Schedule
-    ratio: Constant
+    ratio: DeviceCopies
 
     def levels(self, t):
         """(alpha, sigma), each (C, 1, 1) for a number t and (B, C, 1, 1) for t (B, 1, 1, 1)."""
@@ -139,13 +140,13 @@ def shift_channels(schedule: Schedule, ratio) -> ChannelSchedule:
     is a number or (B, 1, 1, 1), as `expand` makes it; its values broadcast against x. Grids of
     times are those of `base`.
     """
-    return ChannelSchedule(schedule, Constant(torch.as_tensor(ratio)))
+    return ChannelSchedule(schedule, DeviceCopies(torch.as_tensor(ratio)))
 
 
 def expand(t, x):
     """t, a number or (B,), shaped to multiply x (B, ...): (B, 1, 1, 1) for images."""
     # float32 even beside latents in bf16, which could not tell one of 1000 steps from the next
-    t = torch.as_tensor(t, dtype=torch.float32, device=x.device)
+    t = number_on(x.device, t).to(torch.float32)
     return t if t.ndim == 0 else t.reshape(-1, *[1] * (x.ndim - 1))
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
+from minildm.devices import readable
 from minildm.nn import bounds
 from minildm.nn.layers import Attention, FeedForward, QuickGELU
 
@@ -130,9 +131,7 @@ class TextTransformer(nn.Module):
         if length > self.config.length:
             raise MinildmError(f"{length} tokens, the tower reads {self.config.length}",
                                "TextTransformer", f"tokenizer(texts, {self.config.length})")
-        # to look at a GPU's ids would be to wait for them, at each step of a training
-        looks = ids.device.type == "cpu" and ids.numel()
-        if looks and ids.max() >= self.config.vocab_size:
+        if readable(ids) and ids.numel() and ids.max() >= self.config.vocab_size:
             raise MinildmError(f"token {ids.max().item()} of {self.config.vocab_size}",
                                "TextTransformer", "use the tokenizer that it was trained with")
         positions = self.position_embedding.weight[:length]                # (L, D)
@@ -218,7 +217,7 @@ class CLIP(nn.Module):
     Names of parameters are transformers', but for those inside the towers.
     """
 
-    compiled_parts = ("text_model", "vision_model")
+    compiled_parts = ("text_model", "vision_model")     # see `training.recorded`
 
     def __init__(self, config: CLIPConfig):
         super().__init__()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
+from minildm.devices import number_on
 from minildm.nn import bounds
 from minildm.nn.layers import GELU, Attention, FeedForward, TimeEmbedding, zero_
 
@@ -149,7 +150,7 @@ class DiT(nn.Module):
     H and W must be multiples of the patch.
     """
 
-    compiled_parts = ("transformer_blocks",)
+    compiled_parts = ("transformer_blocks",)    # each by itself: one program serves them all
 
     def __init__(self, config: DiTConfig):
         super().__init__()
@@ -228,7 +229,7 @@ class DiT(nn.Module):
     def forward(self, x, t, context=None):
         self.check(x, context)
         p = self.config.patch
-        t = torch.as_tensor(t, device=x.device)
+        t = number_on(x.device, t)
         c = F.silu(self.embed(t, context))                                    # (B or 1, D)
         tokens = self.pos_embed(x)                                            # (B, h w, D)
         for block in self.transformer_blocks:

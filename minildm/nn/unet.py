@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
+from minildm.devices import number_on
 from minildm.nn import bounds
 from minildm.nn.layers import (
     Downsample,
@@ -217,7 +218,7 @@ class UNet(nn.Module):
 
     def forward(self, x, t, context=None):
         self.check(x, context)
-        t = torch.as_tensor(t, device=x.device)
+        t = number_on(x.device, t)
         # once for all residual blocks, each of which would begin with it
         emb = F.silu(self.time_embedding(t))                               # (B or 1, 4 C)
         context = self.embed(context)                                      # (B, L, D)

@@ -179,7 +179,7 @@ class Decoder(nn.Module):
 class AutoencoderKL(nn.Module):
     """Encoder, decoder and the scale of the latents between them."""
 
-    compiled_parts = ("encoder", "decoder")
+    compiled_parts = ("encoder", "decoder")     # see `training.recorded`
 
     def __init__(self, config: VAEConfig):
         super().__init__()

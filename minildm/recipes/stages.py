@@ -153,7 +153,6 @@ def train_vae(vae: AutoencoderKL, images, config: TrainConfig, weights: VAELoss 
         parts["critic"] = critic.to(images.device)
     sharp = weights.perceptual_weight or critic is not None
 
-    # until the critic begins, and from then on, each step does the same
     @changes_at(weights.adversarial_start + 1)
     def loss(batch, generator, step):
         batch = to_float(batch)

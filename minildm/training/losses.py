@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import MinildmError
+from minildm.devices import DeviceCopies, readable
 from minildm.images import check_range
 
 # --- perceptual
@@ -25,11 +26,11 @@ def perceptual(feature_maps, images, reconstructions):
     """LPIPS's distance with all channel weights 1 (Zhang et al. 2018, eq. 1, arXiv:1801.03924).
 
     It is a scalar: at each position the squared distance of unit feature vectors; the mean over
-    positions, the sum over stages. Gradients reach the reconstructions only. MinildmError for
-    images that are not in [-1, 1]; reconstructions may overshoot.
+    positions, the sum over stages. Gradients reach the reconstructions only. On a CPU,
+    MinildmError for images that are not in [-1, 1]; reconstructions may overshoot.
     """
-    if images.device.type == "cpu":
-        # to look at a GPU's numbers would be to wait for them, at each step of a training
+    # a look at numbers on a GPU would make the host wait for them
+    if readable(images):
         check_range(images, "perceptual")
     with torch.no_grad():
         wanted = [F.normalize(stage.float(), dim=1) for stage in feature_maps(images)]
@@ -52,10 +53,12 @@ def vgg_feature_maps(vgg):
         raise MinildmError("this is not a VGG-16", "vgg_feature_maps",
                            'torchvision.models.vgg16(weights="DEFAULT")')
 
+    mean = DeviceCopies(torch.tensor([0.485, 0.456, 0.406])[:, None, None])
+    std = DeviceCopies(torch.tensor([0.229, 0.224, 0.225])[:, None, None])
+
     def feature_maps(images):
-        mean = images.new_tensor([0.485, 0.456, 0.406])[:, None, None]
-        std = images.new_tensor([0.229, 0.224, 0.225])[:, None, None]
-        x = ((images + 1) / 2 - mean) / std                 # (B, 3, H, W), of grey ones as well
+        x = ((images + 1) / 2 - mean.like(images)) / std.like(images)
+        # (B, 3, H, W), of grey ones as well
         found = []
         for i, layer in enumerate(layers):
             x = layer(x)

@@ -13,8 +13,7 @@ class Muon(torch.optim.Optimizer):
     batch norm does not. The length of a kernel that starts at zero has a meaning: it is kept.
     """
 
-    # as torch's fused optimizers have it: a 0-dim tensor; where it is 1 a step moves nothing
-    found_inf = None
+    found_inf = None        # (): 1 says that this step moves nothing. As for torch's fused AdamW
 
     def __init__(self, kernels, lr: float, momentum: float = 0.6):
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
@@ -23,30 +22,16 @@ class Muon(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if self.found_inf is None:
+                if p.grad is not None:
                     self._move(p, group["lr"], group["momentum"])
-                else:
-                    self._move_if_finite(p, group["lr"], group["momentum"])
 
-    def _move_if_finite(self, p, lr, momentum: float) -> None:
-        """Move, and take it back where `found_inf` is 1, whatever was computed."""
-        weights = p.clone()
-        average = self.state[p]["momentum"].clone() if self.state[p] else torch.zeros_like(p)
-        self._move(p, lr, momentum)
-        moved = self.state[p]["momentum"]
-        # a tensor decides, as below: NaN goes, since what is not chosen does not count
-        p.copy_(torch.where(self.found_inf > 0, weights, p))
-        moved.copy_(torch.where(self.found_inf > 0, average, moved))
-
-    def _move(self, p, lr: float, momentum: float) -> None:
+    def _move(self, p, lr, momentum: float) -> None:
         norm = p.norm()
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
             state["from_zero"] = norm == 0
-        average = state["momentum"].mul_(momentum).add_(p.grad)
+        average = self._set(state["momentum"], momentum * state["momentum"] + p.grad)
         # Nesterov's: where the momentum will have led, one step ahead
         nesterov = p.grad + momentum * average
         ratio = len(p)**0.5 / norm
@@ -55,8 +40,15 @@ class Muon(torch.optim.Optimizer):
         if from_zero is None:
             # a checkpoint from before zeros were known of: none of its kernels began there
             from_zero = torch.zeros_like(norm, dtype=torch.bool)
-        p.mul_(torch.where(from_zero, torch.ones_like(ratio), ratio))
-        p.sub_(lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
+        kept = p * torch.where(from_zero, torch.ones_like(ratio), ratio)
+        self._set(p, kept - lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
+
+    def _set(self, old, new):
+        """Put the new numbers in the place of the old, unless this step is to move nothing."""
+        if self.found_inf is not None:
+            # not a product with 0: NaN * 0 is NaN
+            new = torch.where(self.found_inf > 0, old, new)
+        return old.copy_(new)
 
 
 def orthogonal(matrix):

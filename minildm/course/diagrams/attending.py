@@ -73,8 +73,8 @@ def cross_attention_block():
     chain(axes, text, tower)
     arrow(axes, tower.bottom, words.top)
     label(axes, 6.2, 2.85, "K and V are made of the words,\nQ of the picture: weights (L, M)")
-    label(axes, 4.0, 0.55, "before it and after it: residual blocks, which know the time; L = H × W "
-          "positions")
+    label(axes, 4.0, 0.55, "before it and after it: residual blocks, which know the time; "
+          "L = H × W positions")
     label(axes, 4.0, 0.25, "norms before each layer are left out")
     return describe(figure, """A transformer block: the map's positions go through self-attention,
         cross-attention and a feed-forward network, each added to its input. The text goes through

@@ -9,7 +9,8 @@ passed, or the package's until one has. `harness` says how to write a check.
 # ruff: noqa: F401  they are offered, not used, here
 
 from minildm.course.exercises.harness import yours
-from minildm.course.exercises.lesson_00 import check_montage, check_psnr, check_to_uint8
+from minildm.course.exercises.lesson_00 import check_guess_error, check_psnr, check_to_uint8
+from minildm.course.exercises.lesson_00_loop import check_draw, check_generate, check_guided
 from minildm.course.exercises.lesson_01 import (
     check_kl,
     check_normalise,

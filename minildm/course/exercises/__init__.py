@@ -12,10 +12,11 @@ from minildm.course.exercises.harness import yours
 from minildm.course.exercises.lesson_00 import check_montage, check_psnr, check_to_uint8
 from minildm.course.exercises.lesson_01 import (
     check_kl,
-    check_normalise,
     check_reparameterise,
+    check_VAE,
     check_vae_loss,
 )
+from minildm.course.exercises.lesson_01_training import check_draw_gaussian, check_train_step
 from minildm.course.exercises.lesson_02 import (
     check_adaptive_weight,
     check_hinge,

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from minildm import __version__
+from minildm import __version__, torchrun
 from minildm.answers import exit_code, report, unboxed
 from minildm.options import (
     SETS,
@@ -40,8 +40,6 @@ Objective = Literal["flow", "eps", "x0", "v"]
 # off is not the opposite of on here, but leaves it to the recipe: two flags, not a pair of one
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 LARGEST_LABEL = 10**6
-
-
 
 # ---- the commands
 
@@ -187,6 +185,7 @@ class Sample:
         from minildm import samples
         from minildm.diffusion import samplers
         from minildm.model import LatentDiffusion
+        from minildm.training import distributed
 
         name = self.model or ("scenes" if self.prompt else "mnist")
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -196,13 +195,14 @@ class Sample:
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
         guidance = model.guidance_of(guidance_scale=self.guidance_scale)
         began = time.perf_counter()
-        images = model.generate(wanted, self.steps, guidance_scale=self.guidance_scale,
-                                seed=self.seed, sampler=getattr(samplers, self.sampler),
-                                negative=self.negative)
+        images = distributed.generate(
+            model, wanted, num_inference_steps=self.steps, guidance_scale=self.guidance_scale,
+            seed=self.seed, sampler=getattr(samplers, self.sampler), negative=self.negative)
         names = self.prompt or [model.class_names[label] for label in wanted]
         cols = min(4, len(names)) if self.prompt else None
         out = expanded("--out", self.out)
-        samples.save_pictures(out, images, names, cols)
+        if distributed.is_first():
+            samples.save_pictures(out, images, names, cols)
         guided_by = ", ".join(map(str, guidance)) or "no guidance"
         seconds = time.perf_counter() - began
         plural = "" if len(wanted) == 1 else "s"
@@ -292,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
         command = parse(argv)
         command.check()
         can_go_on = getattr(command, "can_go_on", bool)
-        command.run()
+        torchrun.run(command)
         return 0
     except (Exception, KeyboardInterrupt) as error:
         if debug:

@@ -2,6 +2,7 @@
 worth.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from minildm.recipes.classifier import classifier_for, short_training, train_cla
 from minildm.recipes.preflight import check_before_training
 from minildm.recipes.stages import Options, Trained, mirrors
 from minildm.samples import save_samples
-from minildm.training import checkpoint
+from minildm.training import checkpoint, distributed
 
 FALLBACK = (
     "MNIST was neither found nor downloaded: these are GLYPHS, digits drawn from fonts, not MNIST"
@@ -82,9 +83,11 @@ def train_model(name: str, out: Path, seed: int, recipe_name: str, words=("auto"
     images, _ = load_for_training(name, size)
     options = options_for(recipe_name, seed, words, captions, mirror)
     announce("train", images, options)
-    with checkpoint.lock(out):
+    with locked(out):
         check_before_training(images, out)
         trained = experiment_for(images).train(images, options, out)
+        if not distributed.is_first():
+            return
         trained.model.save(out / "model")
     command = f"minildm sample --model {out / 'model'}"
     if captions or images.truth is not None:
@@ -138,18 +141,24 @@ def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words=("au
         print(note)
     announce("demo", real, options)
     # two commands in one folder would write the same files
-    with checkpoint.lock(out):
+    with locked(out):
         test = check_before_training(real, out, num, size)
         seconds = {"data": time.perf_counter() - began}
         trained = experiment_for(real).train(real, options, out)
-        trained.model.save(out / "model")       # measured below, kept whatever happens there
+        if distributed.is_first():
+            trained.model.save(out / "model")   # measured below, kept whatever happens there
         seconds["vae"] = sum(trained.vae_history["seconds"])
         seconds["denoiser"] = sum(trained.history["seconds"])
-        images, labels = draw(trained, real, out, num, seed, seconds)
+        images, labels = draw(trained, real, num, seed, seconds)
+        # what remains is for one process
+        if not distributed.is_first():
+            return
+        keep_drawings(trained, images, labels, real, out)
         facts = {"data": real.name, "recipe": options.budget, "backbone": options.backbone,
                  "objective": options.objective, "seed": seed, "num": num, "hardware": hardware()}
         clock = time.perf_counter()
-        scores = measure(images, labels, real, out, mirror)
+        with distributed.alone():
+            scores = measure(images, labels, real, out, mirror)
         scores["psnr"] = reconstruction_psnr(trained.model, test) if test is not None else None
         seconds["measuring"] = time.perf_counter() - clock
         seconds["total"] = time.perf_counter() - began
@@ -162,19 +171,26 @@ def demo(name: str, out: Path, num: int, seed: int, recipe_name: str, words=("au
         print(note)
 
 
-def draw(trained: Trained, real: data.ImageSet, out: Path, num: int, seed: int, seconds: dict):
-    """Draw every class in turn, num pictures: uint8 images and labels, which are also written to
-    OUT.
-    """
+def locked(out: Path):
+    """A lock on OUT for a block; one process holds it for all that share a training."""
+    return checkpoint.lock(out) if distributed.is_first() else contextlib.nullcontext()
+
+
+def draw(trained: Trained, real: data.ImageSet, num: int, seed: int, seconds: dict):
+    """Draw every class in turn, num pictures: uint8 images and labels."""
     clock = time.perf_counter()
     labels = (torch.arange(num) % len(real.class_names)).to(real.images.device)
-    images = data.to_uint8(trained.model.generate(labels, seed=seed))
+    images = data.to_uint8(distributed.generate(trained.model, labels, seed=seed))
     seconds["sampling"] = time.perf_counter() - clock
+    return images, labels
+
+
+def keep_drawings(trained: Trained, images, labels, real: data.ImageSet, out: Path):
+    """Write uint8 images with their labels, and the losses that led to them, to OUT."""
     save_samples(out / "samples.npz", images, labels)
     plotting.save_grid(out / "samples.png", images.cpu(), labels.cpu(), real.class_names)
     plotting.plot_losses(trained.vae_history, out / "losses-vae.png", title="VAE")
     plotting.plot_losses(trained.history, out / "losses.png", title="denoiser")
-    return images, labels
 
 
 def report(scores: dict, seconds: dict, out: Path):

@@ -180,9 +180,11 @@ class LatentDiffusion:
     @torch.no_grad()
     def generate(self, wanted, num_inference_steps: int | None = None, *, guidance=DEFAULT,
                  guidance_scale: float | None = None, seed: int = 0, sampler=ddim,
-                 batch_size: int | None = None, negative: str = "", record: bool = True):
+                 batch_size: int | None = None, negative: str = "", record: bool = True,
+                 first: int = 0):
         """Draw one picture a label, or a prompt -> float images (N, C, size, size) in [-1, 1].
 
+        The pictures are those of the seed from number `first` on.
         By default 250 at once on a CPU and more on a large GPU, or fewer of large latents, whose
         positions all look at each other. On CUDA the networks' calls are recorded and replayed
         (`diffusion.recorded`), but for `record=False`. Raises MinildmError for what can't be drawn,
@@ -196,12 +198,12 @@ class LatentDiffusion:
         mixed = self.dtype is None and gains_from_bf16(self.device)
         images = []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            for first in range(0, len(context), batch_size):
-                part = slice(first, first + batch_size)
+            for begin in range(0, len(context), batch_size):
+                part = slice(begin, begin + batch_size)
                 n = len(context[part])
                 denoise = guided(denoiser, context[part], null[part], guidance)
-                sources = self._noise_sources(sampler, n, seed, first)
-                noise = self.noise(n, seed, first)
+                sources = self._noise_sources(sampler, n, seed, first + begin)
+                noise = self.noise(n, seed, first + begin)
                 latents = last(sampler(denoise, self.denoiser.schedule, noise, ts, **sources))
                 images.append(self.decode(latents))
         images = torch.cat(images)

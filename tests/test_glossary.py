@@ -9,10 +9,10 @@ TEXT = (LESSONS / "glossary.md").read_text()
 ROWS = [[part.strip() for part in row.strip("|\n").split("|")]
         for row in re.findall(r"^\| \*\*.+$", TEXT, re.M)]
 
-NEEDED = """diversity, floor, guidance scale, straightness, latent, posterior, prior, likelihood, bound, score,
-SNR, schedule, sampler, step, ODE, SDE, context, token, adaLN-Zero, EMA, Fréchet distance, kernel distance,
-precision, recall, label accuracy, negative prompt, classifier-free guidance, interval guidance,
-autoguidance, flow matching, velocity, v-prediction, perceptual loss, critic"""
+NEEDED = """diversity, floor, guidance scale, straightness, latent, posterior, prior, likelihood, bound,
+score, SNR, schedule, sampler, step, ODE, SDE, context, token, adaLN-Zero, EMA, Fréchet distance, kernel
+distance, precision, recall, label accuracy, negative prompt, classifier-free guidance, interval
+guidance, autoguidance, flow matching, velocity, v-prediction, perceptual loss, critic"""
 
 
 def order(term: str) -> str:

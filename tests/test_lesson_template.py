@@ -260,7 +260,7 @@ def swap(index, old, new):
     "verdict": swap(-4, "| holds |", "| rises |"),
     "open questions": swap(-2, "How else?", "No."),
     "links": swap(-1, "- [this]", "[this]"),
-}.items(), ids=str)
+}.items(), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_lint_names_what_is_wrong(named, change):
     notebook = good()
     change(notebook)

@@ -11,7 +11,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *ROOT.glob("data/README.md"), *sorted(ROOT.glob("lessons/*.ipynb"))]
+PAGES = [ROOT / "README.md", *ROOT.glob("data/README.md"), *ROOT.glob("docs/*.md"),
+         *sorted(ROOT.glob("lessons/*.ipynb"))]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)

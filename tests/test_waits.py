@@ -165,7 +165,7 @@ def test_a_denoiser_of_sentences():
 def test_clip(name, channels):
     recipe = clip.RECIPES[name]
     meanings = [["a red three", "three"], ["a blue four", "four"]]
-    # how many tokens are used is read before the training; without numbers it must be said
+    # the sentences' ids have no numbers here, nor does their length
     with fake_cuda() as gpu, mock.patch.object(clip, "tokenize", lambda *_: torch.zeros(2, 2, 24).long()):
         labels = torch.zeros(8, dtype=torch.int64, device="cuda")
         arguments = handed_to_fit(clip, clip.train_clip, recipe, pictures(channels, 28), labels, meanings)
@@ -192,7 +192,10 @@ def test_copies_of_a_table_stay_where_they_are():
     t = torch.rand(5, generator=generator_for(0))
     wanted = schedule.alpha(t)
     table = schedule.alpha.__self__.log_alpha_bar
-    assert table.like(t) is table.like(t)
+    assert table.like(t).dtype == torch.float32 and table.copies == {}
+    with fake_cuda() as gpu:
+        on_gpu = torch.rand(5, device="cuda")
+        assert table.like(on_gpu) is table.like(on_gpu) and len(gpu.waits) == 1
     for other in copy.deepcopy(schedule), pickle.loads(pickle.dumps(schedule)):
         assert other.alpha.__self__.log_alpha_bar.copies == {}
         assert torch.equal(other.alpha(t), wanted)

@@ -137,7 +137,6 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     row_names = [_plain(name) for name in row_names]
     # a whole number of screen pixels a pixel, so that none is blurred
     zoom = max(1, min(64 // width, SCREEN // (cols * (width + 1))))
-
     # in screen pixels: what stands above each image, the widest label, the longest name of a row
     text_height = 18 if labels else 0
     label_width = 9 * max(map(len, labels), default=0)
@@ -145,15 +144,14 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
     below = max(1, math.ceil(text_height / zoom))
     beside = max(1, math.ceil(label_width / zoom) - width)
     montage = grid(images, cols, (below, beside))
-
     wide, high = montage.shape[1] * zoom, montage.shape[0] * zoom
-    overhang = beside * zoom // 2           # of the labels over the outermost images
+    overhang = beside * zoom // 2   # of the labels over the outermost images
     left = 8 + max(name_width, overhang)
     above = 8 + text_height + (22 if title else 0)
     full_width, full_height = left + wide + 8 + overhang, high + above + 8
     figure = _figure(full_width, full_height, path)
-    axes = figure.add_axes((left / full_width, 8 / full_height, wide / full_width,
-                            high / full_height))
+    sides = (wide / full_width, high / full_height)
+    axes = figure.add_axes((left / full_width, 8 / full_height, *sides))
     axes.imshow(montage, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.axis("off")
     _write_labels(axes, labels, cols, (width, beside), (height, below))
@@ -161,9 +159,14 @@ def show_images(images, labels=None, cols: int | None = None, title=None, row_na
         y = i * (height + below) + height / 2
         axes.text(-4 / zoom, y, name, fontsize=TEXT, ha="right", va="center", parse_math=False)
     if title:
-        figure.text(0.5, 1 - 4 / full_height, _plain(title), fontsize=TEXT + 1, ha="center", va="top", parse_math=False)
+        _write_title(figure, title, 1 - 4 / full_height)
     describe(figure, alt or grid_in_words(len(images), cols, labels, row_names, title))
     _finish(figure, path)
+
+
+def _write_title(figure, title, top: float):
+    words = figure.text(0.5, top, _plain(title), fontsize=TEXT + 1, ha="center", va="top")
+    words.set_parse_math(False)
 
 
 def _write_labels(axes, labels: list[str], cols: int, across: tuple, down: tuple):

@@ -27,6 +27,7 @@ from minildm.nn.clip import (
     contrastive_loss,
 )
 from minildm.recipes.stages import draw_wording, seeded
+from minildm.training import distributed
 from minildm.training.loop import TrainConfig, fit
 
 
@@ -103,7 +104,11 @@ def train_clip(recipe: CLIPRecipe, images, meanings, sentences: list[list[str]],
         pictures = to_float(pictures)
         if recipe.augmentation:
             pictures = augment(pictures, recipe.augmentation, generator)
-        logits = clip(pictures, asked)
+        # of several processes each has a part of the batch, in which all are compared with all
+        seen = distributed.gather_rows(clip.encode_images(pictures))
+        said = distributed.gather_rows(clip.encode_text(asked))
+        meaning = distributed.gather_rows(meaning)
+        logits = clip.scale * seen @ said.T
         return {"loss": contrastive_loss(logits, meaning[:, None] == meaning), "scale": clip.scale}
 
     identity = {"clip": asdict(config)}

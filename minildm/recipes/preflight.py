@@ -15,6 +15,7 @@ from minildm import MinildmError, data, plotting
 from minildm.data.sets import ImageSet
 from minildm.evaluation.score import check_measurable, score
 from minildm.recipes.classifier import classifier_for, untrained
+from minildm.training import distributed
 
 SOME = 200      # pictures that measuring is tried on
 TEST = 2000     # test pictures that reconstruction is measured on
@@ -25,8 +26,10 @@ def check_before_training(images: ImageSet, out: Path, num: int = 0,
     """Raise MinildmError for a set that can't be trained on or a folder that can't be written.
 
     With num, so many samples will be drawn and measured: the set must be large enough for it, and
-    its test images are returned, or None where it has none.
+    its test images are returned, or None where it has none. Of several processes one looks for all.
     """
+    if not distributed.is_first():
+        return None
     check_pictures(images)
     check_writable(out)
     # nothing is drawn or measured: `train` keeps its model alone

@@ -9,6 +9,8 @@ import hashlib
 
 import torch
 
+from minildm.training import distributed
+
 
 def seed_for(seed: int, *counters: int | str) -> int:
     """32 bits that depend on the seed and the counters alone.
@@ -63,8 +65,10 @@ def global_generators_kept(device: torch.device):
 
 def seed_step(noise: torch.Generator, seed: int, i: int) -> None:
     """Seed what step i draws from: the generator of its noise, and the global ones of dropout."""
-    noise.manual_seed(seed_for(seed, "noise", i))
-    value, device = seed_for(seed, "global", i), noise.device
+    # of several processes each draws for other examples
+    process = distributed.counters()
+    noise.manual_seed(seed_for(seed, "noise", i, *process))
+    value, device = seed_for(seed, "global", i, *process), noise.device
     # not torch.manual_seed, which seeds every device
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":

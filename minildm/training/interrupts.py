@@ -34,6 +34,27 @@ def whole_steps(steps: Iterator, terminable: bool) -> Iterator:
 @contextlib.contextmanager
 def held(signals: tuple = CTRL_C + TERMINATION):
     """Hold signals back to the end of the block; a second Ctrl-C passes at once."""
+    with _counted(signals) as pressed:
+        yield
+    if pressed:
+        signal.raise_signal(pressed[0])
+
+
+@contextlib.contextmanager
+def noted(terminable: bool):
+    """Only note Ctrl-C inside the block, in the list that it gives; a second one passes at once.
+
+    If `terminable`, SIGTERM and SIGHUP are noted, too. What the process ignores it goes on to.
+    """
+    signals = CTRL_C + TERMINATION if terminable else CTRL_C
+    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    with _counted(tuple(heard)) as pressed:
+        yield pressed
+
+
+@contextlib.contextmanager
+def _counted(signals: tuple):
+    """Put the signals that arrive inside the block into the list that it gives."""
     pressed = []
 
     def hold(number, frame):
@@ -43,9 +64,7 @@ def held(signals: tuple = CTRL_C + TERMINATION):
             signal.default_int_handler(number, frame)
 
     with _handled(signals, hold):
-        yield
-    if pressed:
-        signal.raise_signal(pressed[0])
+        yield pressed
 
 
 @contextlib.contextmanager

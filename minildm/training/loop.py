@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from minildm import MinildmError
+from minildm.training import distributed
 from minildm.training.counted import (
     BatchOrder,
     epoch_order,
@@ -77,6 +78,7 @@ def take_steps(state: TrainState, loss_fn: Callable,
                data: tuple[torch.Tensor, ...]) -> Iterator[Step]:
     """The loop itself: for each step a batch, its randomness, its rate, and what is done with it.
     """
+    distributed.share(state)
     config, device = state.config, data[0].device
     order = BatchOrder(len(data[0]), config.batch_size, config.seed, device)
     noise = torch.Generator(device)
@@ -87,7 +89,7 @@ def take_steps(state: TrainState, loss_fn: Callable,
             state.begin(lr)
             with state.unchanged_on_error(), global_generators_kept(device):
                 seed_step(noise, config.seed, i)
-                numbers = take_step(order(i), i, lr)
+                numbers = take_step(distributed.part_of(order(i)), i, lr)
             step = Step(i, numbers.sent(state.mailbox), lr, state.ema, time.perf_counter() - began)
             state.finish(step)
             yield step
@@ -103,8 +105,10 @@ def plain_step(state: TrainState, loss_fn: Callable, data: tuple[torch.Tensor, .
     with autocast(config, device):
         losses = call_loss(loss_fn, batch, noise, i)
     moving = backward(losses, state.weights)
+    distributed.average_gradients([p for name in moving for p in state.weights[name]])
     norms = clip(state.weights, config.clip)
     numbers = Numbers(losses, norms, device)
+    distributed.average(numbers.values)
     # no weight has moved yet: all that can fail in a step comes before the update
     state.guard(numbers, lr)
     state.update(moving)
@@ -157,8 +161,10 @@ def fit(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, ...
     copy_tensors(state.ema.averages, tensors_of(model))
     if other is not None:
         copy_tensors(state.snapshot, tensors_of(other))
+    # several processes have one log, and one kept it
+    first = distributed.is_first()
     if run_dir is not None:
-        return read_metrics(run_dir)
+        return distributed.from_first(read_metrics(run_dir) if first else {})
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
@@ -172,12 +178,15 @@ def _wrapped(state: TrainState, loss_fn: Callable, data: tuple, run_dir, bar: bo
         what = f"no batch of {config.batch_size} on {device} can be drawn from this data"
         raise MinildmError(what, [(*tensor.shape, str(tensor.device)) for tensor in data],
                            f"batch_size <= {n}; equal lengths, the model's device")
+    distributed.check_can_share(config, state.model)
+    first = distributed.is_first()
     # the order matters: what is held back on Ctrl-C includes the save, and not the printing
     steps = take_steps(state, loss_fn, data)
-    if run_dir is not None:
+    if run_dir is not None and first:
         steps = resumable(steps, state, data, run_dir, identity or {})
-    steps = whole_steps(steps, terminable=run_dir is not None)
-    if bar:
+    stoppable = whole_steps if distributed.world() == 1 else distributed.leave_together
+    steps = stoppable(steps, terminable=run_dir is not None)
+    if bar and first:
         steps = progress(monitored(steps, state), state)
     was_training = state.model.training
     try:

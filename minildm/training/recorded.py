@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from minildm.training import distributed
 from minildm.training.counted import seed_step
 from minildm.training.numbers import Numbers
 
@@ -82,7 +83,9 @@ def fast_step(plain_step: Callable, state, loss_fn: Callable, data: tuple,
         if execution == "compile":
             compiled = undone_at_the_end.enter_context(compiled_networks(state.model))
             take_step = or_uncompiled(plain, compiled, noise, state.config.seed)
-        if execution != "eager" and device.type in RECORDABLE and is_fixed(loss_fn):
+        # what processes send each other is not recorded
+        one = distributed.world() == 1
+        if execution != "eager" and device.type in RECORDABLE and is_fixed(loss_fn) and one:
             changes = getattr(loss_fn, "changes_at", ())
             take_step = RecordedStep(take_step, CudaGraph, state.config.batch_size, device, noise,
                                      changes)

@@ -41,7 +41,7 @@ class Wait(NamedTuple):
 
 
 class FakeGPU(TorchDispatchMode):
-    """Notes in `waits` what would make the host wait. A number that is read is 0."""
+    """Notes in `waits` what would make the host wait. A number that is read is 0.0, 1 or False."""
 
     def __init__(self):
         super().__init__()
@@ -65,6 +65,10 @@ class FakeGPU(TorchDispatchMode):
         dynamic = torch.Tag.dynamic_output_shape in operation.tags and name not in INDEXING
         if on_gpu and (dynamic or masks):
             self.note("shape depends on numbers", name)
+        if name == "lift_fresh" and args[0].device == META:
+            # a list of numbers, as an index or by new_tensor
+            self.note("copies from the host", name)
+            return torch.empty(args[0].shape, dtype=args[0].dtype, device=CUDA)
         if name.startswith("_fused_adam"):
             return None                 # fakes do not know it; it changes tensors in place
         result = operation(*args, **kwargs)
@@ -82,7 +86,7 @@ class FakeGPU(TorchDispatchMode):
             return True
         if tensor.dtype == torch.bool:
             return False
-        return 0.0 if tensor.is_floating_point() else 0
+        return 0.0 if tensor.is_floating_point() else 1
 
     def note_copy(self, name: str, inputs, result, kwargs, args) -> None:
         """Note an operation whose tensors are not all on one device."""

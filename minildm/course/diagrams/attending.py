@@ -73,8 +73,8 @@ def cross_attention_block():
     chain(axes, text, tower)
     arrow(axes, tower.bottom, words.top)
     label(axes, 6.2, 2.85, "K and V are made of the words,\nQ of the picture: weights (L, M)")
-    label(axes, 4.0, 0.55, "before it and after it: residual blocks, which know the time; L = H × W "
-          "positions")
+    label(axes, 4.0, 0.55, "before it and after it: residual blocks, which know the time; "
+          "L = H × W positions")
     label(axes, 4.0, 0.25, "norms before each layer are left out")
     return describe(figure, """A transformer block: the map's positions go through self-attention,
         cross-attention and a feed-forward network, each added to its input. The text goes through
@@ -139,7 +139,8 @@ def attention_along_time():
                       (left + 1.15 * f + 0.6, y - 0.1), kind="network")
     label(axes, 2.0, 0.75, "(B F, H W, D): frames are the batch")
     label(axes, 6.1, 0.75, "(B H W, F, D): positions are the batch")
-    label(axes, 4.0, 0.3, "one after the other in each block: far cheaper than all F × H × W tokens at once")
+    label(axes, 4.0, 0.3, "one after the other in each block: far cheaper than all F × H × W "
+          "tokens at once")
     return describe(figure, """Three frames of 3 by 3 cells, twice. Left: within one frame all cells
         are coloured, as each attends to all others of its frame. Right: only the middle cell of
         each frame is coloured, and arrows join them along time.""")

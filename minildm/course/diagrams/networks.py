@@ -77,7 +77,7 @@ def unet(config: UNetConfig = SMALL, height: int = 32, width: int = 32):
         skips = f"{len(row['skips'])} skips"
         channels = f"{skips}: {' + '.join(map(str, row['skips']))} channels"
         room = up.left[0] - down.right[0]
-        label(axes, 4.0, y + 0.17, channels if 0.075 * len(channels) < room else skips, "data")
+        label(axes, 4.0, y + 0.17, channels if 0.07 * len(channels) < room else skips, "data")
         if level == 0:
             arrow(axes, before.bottom, (before.x, down.at(0, 1)[1]))
             arrow(axes, (after.x, up.at(0, 1)[1]), after.bottom)

@@ -5,6 +5,20 @@ import re
 import pytest
 from support.answers import cases, passes, told, written
 
+from minildm.course.exercises import lesson_00_loop
+from minildm.diffusion import schedules
+
+# what a student has written before, for `generate`
+BEFORE = {"draw": lesson_00_loop.draw, "guided": lesson_00_loop.guided, "flow": schedules.flow}
+FULL = """
+null = torch.full_like(labels, pipe.denoiser.network.null_context)
+told = lambda x, t: pipe.denoiser(x, t, labels)
+not_told = lambda x, t: pipe.denoiser(x, t, null)
+denoise = guided(told, not_told, scale)
+film = draw(denoise, *pipe.denoiser.schedule, noise, times)
+return pipe.decode(film[-1][1])
+"""
+
 RIGHT = [
     ("to_uint8", "((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)"),
     ("to_uint8", "(x.clamp(-1, 1) * 127.5 + 127.5).round().byte()"),
@@ -15,22 +29,6 @@ RIGHT = [
         x += 1
         return x.mul_(127.5).round_().clamp_(0, 255).byte()
      """),
-    ("montage", "images.reshape(-1, cols, *images.shape[2:]).transpose(1, 2).reshape("
-                "-1, cols * images.shape[3])"),
-    ("montage", """
-        rows = [images[i:i + cols] for i in range(0, len(images), cols)]
-        return torch.cat([torch.cat(list(row[:, 0]), dim=1) for row in rows])
-     """),
-    ("montage", """
-        n, _, h, w = images.shape
-        out = torch.zeros(n // cols * h, cols * w)
-        for i in range(n):
-            r, c = divmod(i, cols)
-            out[r * h:(r + 1) * h, c * w:(c + 1) * w] = images[i, 0]
-        return out
-     """),
-    ("montage", "images.view(-1, cols, *images.shape[2:]).permute(0, 2, 1, "
-                "3).flatten(2).flatten(0, 1)"),
     ("psnr", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).mean()"),
     ("psnr", """
         values = []
@@ -41,6 +39,70 @@ RIGHT = [
      """),
     ("psnr", "-10 * (((a - b) / 2)**2).flatten(1).mean(1).log10().mean()"),
     ("psnr", "(10 * torch.log10(4 / (a.double() - b).pow(2).mean((1, 2, 3)))).mean().float()"),
+    ("guess_error", """
+        x = alpha(t) * data + sigma(t) * noise
+        return F.mse_loss(denoise(x, t), data)
+     """),
+    ("guess_error", "((denoise(sigma(t) * noise + alpha(t) * data, t) - data)**2).mean().item()"),
+    ("guess_error", """
+        a, b = alpha(t), sigma(t)
+        x0 = denoise(x=a * data + b * noise, t=t)
+        return torch.mean(torch.square(data - x0))
+     """),
+    ("draw", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", """
+        film = []
+        for i in range(len(times) - 1):
+            x0 = denoise(noise, times[i])
+            ratio = sigma(times[i + 1]) / sigma(times[i])
+            noise = ratio * noise + (alpha(times[i + 1]) - ratio * alpha(times[i])) * x0
+            film += [[times[i + 1], noise, x0]]
+        return tuple(film)
+     """),
+    ("draw", """
+        x = noise.clone()
+        film = []
+        t = times[0]
+        for s in times[1:]:
+            x0 = denoise(x, t)
+            x -= alpha(t) * x0
+            x *= sigma(s) / sigma(t)
+            x += alpha(s) * x0
+            film.append((s.item(), x.clone(), x0))
+            t = s
+        return film
+     """),
+    ("guided", """
+        def denoise(x, t):
+            plain = without_label(x, t)
+            return plain + scale * (with_label(x, t) - plain)
+        return denoise
+     """),
+    ("guided", "lambda x, t: scale * with_label(x, t) + (1 - scale) * without_label(x, t)"),
+    ("guided", """
+        def f(x, t):
+            return torch.lerp(without_label(x, t), with_label(x, t), scale)
+        return f
+     """),
+    ("generate", FULL),
+    ("generate", """
+        m, b = pipe.denoiser, len(labels)
+        blank = torch.tensor([m.network.null_context] * b)
+        x, (alpha, sigma) = noise, m.schedule
+        for t, s in zip(times[:-1], times[1:]):
+            plain = m(x, t, blank)
+            x0 = scale * m(x, t, labels) + (1 - scale) * plain
+            x = alpha(s) * x0 + sigma(s) / sigma(t) * (x - alpha(t) * x0)
+        return pipe.decode(x)
+     """),
 ]
 
 WRONG = [
@@ -64,34 +126,6 @@ WRONG = [
     ("to_uint8", "axis of length 1",
      "((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)"),
     ("to_uint8", "return", "y = ((x + 1) * 127.5).round().clamp(0, 255).byte()\nreturn None"),
-    ("montage", "permute", "images.reshape(-1, cols * images.shape[3])"),
-    ("montage", "the first row",
-     "torch.cat([torch.cat(list(images[i::len(images) // cols, 0]), dim=1) "
-                                 "for i in range(len(images) // cols)])"),
-    ("montage", "on their side",
-     "images.reshape(-1, cols, *images.shape[2:]).permute(0, 3, 1, 2).reshape("
-                                 "-1, cols * images.shape[2])"),
-    ("montage", "number in a row",
-     "torch.cat([torch.cat(list(images[i:i + len(images) // cols, 0]), dim=1) "
-                                   "for i in range(0, len(images), len(images) // cols)])"),
-    ("montage", "the shape", "torch.cat(list(images[:, 0]), dim=1)"),
-    ("montage", "the shape", "torch.cat(list(images[:, 0]), dim=0)"),
-    ("montage", "upside down",
-     "images.reshape(-1, cols, *images.shape[2:]).flip(0).transpose(1, 2).reshape("
-                               "-1, cols * images.shape[3])"),
-    ("montage", "raised", "images.reshape(2, 3, 4, 5).permute(0, 2, 1, 3).reshape(8, 15)"),
-    ("montage", "raised", "images.reshape(-1, 3, 4, 5).permute(0, 2, 1, 3).reshape(-1, 15)"),
-    ("montage", "axis", "images.reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3).reshape("
-                        "1, 1, -1, cols * images.shape[3])"),
-    ("montage", "differs",
-     "images.flip(0).reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3).reshape("
-                         "-1, cols * images.shape[3])"),
-    ("montage", "raised|shape|wrong",
-     "images.reshape(cols, -1, *images.shape[2:]).permute(0, 2, 1, 3)"
-                                      ".reshape(len(images) // cols * images.shape[2], -1)"),
-    ("montage", "unchanged", "images"),
-    ("montage", "numbers are right and in the right order",
-     "images.reshape(-1, cols, *images.shape[2:]).permute(0, 2, 1, 3)"),
     ("psnr", "peak is 2", "(10 * torch.log10(1 / (a - b).square().mean((1, 2, 3)))).mean()"),
     ("psnr", "peak isn't squared",
      "(10 * torch.log10(2 / (a - b).square().mean((1, 2, 3)))).mean()"),
@@ -117,14 +151,283 @@ WRONG = [
     ("psnr", "in place",
      "a -= b\nreturn (10 * torch.log10(4 / a.square().mean((1, 2, 3)))).mean()"),
     ("psnr", "return", "(10 * torch.log10(4 / (a - b).square().mean((1, 2, 3)))).mean()\nreturn"),
+    ("guess_error", "not with x", "x = alpha(t) * data + sigma(t) * noise\nreturn "
+     "(denoise(x, t) - x).square().mean()"),
+    ("guess_error", "not with the noise", "x = alpha(t) * data + sigma(t) * noise\nreturn "
+     "(denoise(x, t) - noise).square().mean()"),
+    ("guess_error", "ask denoise",
+     "(alpha(t) * data + sigma(t) * noise - data).square().mean()"),
+    ("guess_error", "not the clean data", "(denoise(data, t) - data).square().mean()"),
+    ("guess_error", "not the noise alone", "(denoise(noise, t) - data).square().mean()"),
+    ("guess_error", "alpha multiplies the data",
+     "(denoise(sigma(t) * data + alpha(t) * noise, t) - data).square().mean()"),
+    ("guess_error", "by alpha", "(denoise(data + sigma(t) * noise, t) - data).square().mean()"),
+    ("guess_error", "by sigma", "(denoise(alpha(t) * data + noise, t) - data).square().mean()"),
+    ("guess_error", "not always 1 - t",
+     "(denoise((1 - t) * data + t * noise, t) - data).square().mean()"),
+    ("guess_error", "cancel",
+     "(denoise(alpha(t) * data + sigma(t) * noise, t) - data).mean()"),
+    ("guess_error", "not absolute",
+     "(denoise(alpha(t) * data + sigma(t) * noise, t) - data).abs().mean()"),
+    ("guess_error", "without a root",
+     "(denoise(alpha(t) * data + sigma(t) * noise, t) - data).square().mean().sqrt()"),
+    ("guess_error", "not a sum",
+     "(denoise(alpha(t) * data + sigma(t) * noise, t) - data).square().sum()"),
+    ("guess_error", "in place",
+     "data *= alpha(t)\nreturn (denoise(data + sigma(t) * noise, t) - data).square().mean()"),
+    ("draw", "jumps to the guess", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            x = x0
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "find the noise in x", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            x = alpha(s) * x0 + sigma(s) * noise
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "not alpha", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(t) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "not sigma", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(t) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "divide by sigma", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = x - alpha(t) * x0
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "not x0", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "take the data out", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            x = alpha(s) * x0 + sigma(s) * x
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "multiplied by alpha", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "sign", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 - sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "noise is missing", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            x = alpha(s) * x0
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "not always 1 - t", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            x = x0 + s / t * (x - x0)
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "asked anew", """
+        x, film = noise, []
+        x0 = denoise(noise, times[0])
+        for t, s in zip(times[:-1], times[1:]):
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "must see x", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(noise, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "tell it t, not s", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, s)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "same x", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            y = x
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = x
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "same x", """
+        x, film = noise.clone(), []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            x.mul_(sigma(s) / sigma(t))
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "yours has 0", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+        return film
+     """),
+    ("draw", "frames in the film", """
+        x, film = noise, []
+        for t, s in zip(times[:-2], times[1:-1]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "the film, a list", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return x
+     """),
+    ("draw", "is \\(s, x, x0\\)", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((x, x0))
+        return film
+     """),
+    ("draw", "the one that the step reached", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((t, x, x0))
+        return film
+     """),
+    ("draw", "in place", """
+        film = []
+        x = noise.mul_(1)
+        x += 0.1
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return film
+     """),
+    ("draw", "return", """
+        x, film = noise, []
+        for t, s in zip(times[:-1], times[1:]):
+            x0 = denoise(x, t)
+            eps = (x - alpha(t) * x0) / sigma(t)
+            x = alpha(s) * x0 + sigma(s) * eps
+            film.append((s, x, x0))
+        return None
+     """),
+    ("guided", "with the label alone",
+     "with_label"),
+    ("guided", "without a label alone",
+     "without_label"),
+    ("guided", "start from the guess without",
+     "lambda x, t: with_label(x, t) + scale * (with_label(x, t) - without_label(x, t))"),
+    ("guided", "sign of the difference",
+     "lambda x, t: without_label(x, t) - scale * (with_label(x, t) - without_label(x, t))"),
+    ("guided", "changed places",
+     "lambda x, t: with_label(x, t) + scale * (without_label(x, t) - with_label(x, t))"),
+    ("guided", "difference alone",
+     "lambda x, t: scale * (with_label(x, t) - without_label(x, t))"),
+    ("guided", "weight 1 - scale",
+     "lambda x, t: without_label(x, t) + scale * with_label(x, t)"),
+    ("guided", "half of both",
+     "lambda x, t: (without_label(x, t) + with_label(x, t)) / 2"),
+    ("guided", "not enlarged",
+     "lambda x, t: scale * with_label(x, t)"),
+    ("guided", "return a function",
+     "without_label(torch.ones(2, 3), 1) + scale"),
+    ("guided", "return a function", """
+        def f(x, t):
+            return scale * with_label(x, t)
+        return None
+     """),
+    ("guided", "your function takes",
+     "lambda x: with_label(x, 0.5)"),
+    ("guided", "told x and t|wrong|differs|should",
+     "lambda x, t: without_label(x, t) + scale * (with_label(x, 1 - t) - without_label(x, t))"),
+    ("generate", "decode it", FULL.replace("pipe.decode(film[-1][1])", "film[-1][1]")),
+    ("generate", "not the last guess", FULL.replace("[-1][1]", "[-1][2]")),
+    ("generate", "guidance is missing", FULL.replace("draw(denoise", "draw(told")),
+    ("generate", "label is missing", FULL.replace("draw(denoise", "draw(not_told")),
+    ("generate", "changed places", FULL.replace("told, not_told, scale", "not_told, told, scale")),
+    ("generate", "null is not always", FULL.replace("pipe.denoiser.network.null_context", "10")),
+    ("generate", "model.s, not always", FULL.replace("*pipe.denoiser.schedule", "*flow")),
+    ("generate", "not the first", FULL.replace("[-1][1]", "[0][1]")),
+    ("generate", "first guess", FULL.replace("film[-1][1]", "denoise(noise, times[0])")),
+    ("generate", "alpha comes first",
+     FULL.replace("*pipe.denoiser.schedule", "*pipe.denoiser.schedule[::-1]")),
+    ("generate", "\\(B,\\)", FULL.replace("(x, t, null)", "(x, t, pipe.denoiser.network.null_context)")),
+    ("generate", "None", FULL.replace("return pipe", "return None; pipe")),
 ]
 
 
 @pytest.mark.parametrize("name, body", cases(RIGHT))
 def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
+    passes(name, written(name, body, BEFORE))
 
 
 @pytest.mark.parametrize("name, said, body", cases(WRONG))
 def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+    assert re.search(said, told(name, written(name, body, BEFORE)))

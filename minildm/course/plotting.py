@@ -34,7 +34,7 @@ def _figure(width: float, height: float, path):
     if path is None:
         import matplotlib.pyplot as plt
 
-        return plt.figure(figsize=size, dpi=DPI)
+        return plt.figure(figsize=size, dpi=DPI, layout="none")
     # pyplot would choose a window system, which a machine without a screen may not have
     from matplotlib.figure import Figure
 

@@ -49,7 +49,7 @@ class Box(NamedTuple):
 
 def page(height: float, width: float = WIDTH):
     """Make an empty page of so many inches: -> (figure, axes), a unit of the axes is an inch."""
-    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     axes.axis("off")

@@ -9,7 +9,8 @@ passed, or the package's until one has. `harness` says how to write a check.
 # ruff: noqa: F401  they are offered, not used, here
 
 from minildm.course.exercises.harness import yours
-from minildm.course.exercises.lesson_00 import check_montage, check_psnr, check_to_uint8
+from minildm.course.exercises.lesson_00 import check_guess_error, check_psnr, check_to_uint8
+from minildm.course.exercises.lesson_00_loop import check_draw, check_generate, check_guided
 from minildm.course.exercises.lesson_01 import (
     check_kl,
     check_reparameterise,
@@ -27,7 +28,15 @@ from minildm.course.exercises.lesson_02 import (
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
     check_alpha_bar,
-    check_scale_factor,
+    check_latent_scale,
+    check_log_snr,
+    check_time_at,
+    check_walk,
+)
+from minildm.course.exercises.lesson_03_back import (
+    check_gaussian_gap,
+    check_posterior_weights,
+    check_reverse_step,
 )
 from minildm.course.exercises.lesson_04 import (
     check_multi_head,

@@ -1,10 +1,10 @@
-"""The checks of lesson 00."""
+"""The checks of lesson 00 but for its loop: bytes, PSNR, the error of a guess."""
 
 import torch
 
-from minildm.course.exercises.fakes import randn
+from minildm.course.exercises.fakes import randn, warped
 from minildm.course.exercises.harness import check
-from minildm.course.plotting import grid
+from minildm.diffusion import schedules
 from minildm.evaluation import metrics
 from minildm.images import to_uint8 as package_to_uint8
 
@@ -33,34 +33,6 @@ def check_to_uint8(answer):
             "the pictures go from -1 to 1, not from 0 to 1":
                 (x * 255).round().clamp(0, 255).byte(),
         }, tol=0)
-
-
-def montage(images, cols):
-    _, _, height, width = images.shape
-    tiles = images.reshape(-1, cols, height, width)
-    rows = tiles.shape[0]
-    return tiles.permute(0, 2, 1, 3).reshape(rows * height, cols * width)
-
-
-@check(reference=montage, forbidden=[grid])
-def check_montage(answer):
-    # rows, columns, height and width differ, so that no mix-up fits by chance
-    for n, cols, height, width in (6, 3, 4, 5), (8, 2, 7, 3), (1, 1, 4, 3):
-        x = randn(n, 1, height, width)
-        rows = n // cols
-        want = montage(x, cols)
-        by_rows = x.reshape(rows, cols, height, width)
-        by_columns = x.reshape(cols, rows, height, width)
-        on_side = by_rows.permute(0, 3, 1, 2)
-        answer.case((x, cols), want, {
-            "reshape alone keeps the order in memory: permute before it": x.reshape(want.shape),
-            "the first pictures are the first row, not the first column":
-                by_columns.permute(1, 2, 0, 3).reshape(want.shape),
-            "the pictures lie on their side": on_side.reshape(rows * width, cols * height),
-            "cols is the number in a row": montage(x, rows),
-            "the rows of pictures stand upside down":
-                montage(by_rows.flip(0).reshape(x.shape), cols),
-        }, where=f"{n} pictures of {height} x {width}, {cols} in a row")
 
 
 @check(reference=metrics.psnr)
@@ -97,3 +69,49 @@ def check_psnr(answer):
                 decibel(4 / mse.mean()),
             "the sum over the pictures: their mean": shape[0] * decibel(4 / mse),
         }, where=f"pictures of shape {shape}")
+
+
+def guess_error(denoise, alpha, sigma, data, noise, t):
+    x = alpha(t) * data + sigma(t) * noise
+    x0 = denoise(x, t)
+    return (x0 - data).square().mean()
+
+
+def wave(x, t):
+    """A fake denoiser that depends on x, not linearly, and on t."""
+    return torch.sin(x) * (0.3 + t) + 0.2 * x.flip(-1)
+
+
+@check(reference=guess_error)
+def check_guess_error(answer):
+    # the odd schedule first: on it alpha is not 1 - sigma, and sigma is not t
+    for name, (alpha, sigma), t, shape in (("an odd one", warped, 0.61, (3, 2, 5, 4)),
+                                           ("flow", schedules.flow, 0.3, (4, 1, 3, 5))):
+        data, noise, t = randn(*shape), randn(*shape, seed=1), torch.tensor(t)
+        x = alpha(t) * data + sigma(t) * noise
+        error = wave(x, t) - data
+        swapped = sigma(t) * data + alpha(t) * noise
+        answer.case((wave, alpha, sigma, data, noise, t), error.square().mean(), {
+            "the guess is for the clean picture: compare it with data, not with x":
+                (wave(x, t) - x).square().mean(),
+            "the guess is for the clean picture: compare it with data, not with the noise":
+                (wave(x, t) - noise).square().mean(),
+            "x itself is not the guess: ask denoise": (x - data).square().mean(),
+            "denoise must see x, not the clean data": (wave(data, t) - data).square().mean(),
+            "denoise must see x, not the noise alone": (wave(noise, t) - data).square().mean(),
+            "alpha multiplies the data, sigma the noise":
+                (wave(swapped, t) - data).square().mean(),
+            "the data must be multiplied by alpha(t)":
+                (wave(data + sigma(t) * noise, t) - data).square().mean(),
+            "the noise must be multiplied by sigma(t)":
+                (wave(alpha(t) * data + noise, t) - data).square().mean(),
+            "alpha and sigma are given: they are not always 1 - t and t":
+                (wave((1 - t) * data + t * noise, t) - data).square().mean(),
+            "alpha and sigma are functions of t: sigma is not always 1 - alpha":
+                (wave(alpha(t) * data + (1 - alpha(t)) * noise, t) - data).square().mean(),
+            "errors are squared: a mean of signed errors lets them cancel": error.mean(),
+            "errors are squared, not absolute": error.abs().mean(),
+            "the mean of the squares, without a root": error.square().mean().sqrt(),
+            "a mean over all values, not a sum": error.square().sum(),
+            "a mean over the pictures too, not their sum": error.square().mean() * shape[0],
+        }, where=f"schedule: {name}")

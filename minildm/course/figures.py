@@ -89,6 +89,9 @@ def _display(figure):
     """Hand a notebook the figure's picture, with the text in its metadata."""
     from IPython.display import display
 
+    # axes that were all placed by hand leave a layout engine nothing to do, and it would warn
+    if all(axes.get_subplotspec() is None for axes in figure.axes):
+        figure.set_layout_engine("none")
     picture = io.BytesIO()
     # as Jupyter's own backend crops it
     figure.savefig(picture, format="png", bbox_inches="tight")

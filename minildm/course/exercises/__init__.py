@@ -13,10 +13,11 @@ from minildm.course.exercises.lesson_00 import check_guess_error, check_psnr, ch
 from minildm.course.exercises.lesson_00_loop import check_draw, check_generate, check_guided
 from minildm.course.exercises.lesson_01 import (
     check_kl,
-    check_normalise,
     check_reparameterise,
+    check_VAE,
     check_vae_loss,
 )
+from minildm.course.exercises.lesson_01_training import check_draw_gaussian, check_train_step
 from minildm.course.exercises.lesson_02 import (
     check_adaptive_weight,
     check_hinge,

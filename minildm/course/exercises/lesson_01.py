@@ -1,12 +1,94 @@
-"""The checks of lesson 01."""
+"""The checks of lesson 01 on the VAE's parts: network, sample, KL divergence, loss."""
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from minildm.course.exercises.answer import compare_gradients
+from minildm.course.exercises.answer import Answer, compare_gradients, copy_weights
+from minildm.course.exercises.compare import compare, describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.nn.vae import Gaussian
+
+
+class VAE(nn.Module):
+    """Two convolutions down, two up, with `latents` numbers between them."""
+
+    def __init__(self, latents, width=16):
+        super().__init__()
+        self.down1 = nn.Conv2d(1, width, 6, stride=4, padding=1)
+        self.down2 = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
+        self.to_gaussian = nn.Linear(32 * width, 2 * latents)
+        self.from_latent = nn.Linear(latents, 32 * width)
+        self.up1 = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)
+        self.up2 = nn.ConvTranspose2d(width, 1, 6, stride=4, padding=1)
+
+    def encode(self, images):
+        h = F.silu(self.down1(images))                             # (B, width, 8, 8)
+        h = F.silu(self.down2(h))                                  # (B, 2 width, 4, 4)
+        mean, logvar = self.to_gaussian(h.flatten(1)).chunk(2, dim=1)
+        return mean, logvar
+
+    def decode(self, z):
+        h = F.silu(self.from_latent(z))
+        h = h.unflatten(1, (-1, 4, 4))                             # (B, 2 width, 4, 4)
+        h = F.silu(self.up1(h))
+        return self.up2(h)
+
+
+@check(reference=VAE)
+def check_VAE(answer):
+    # widths and numbers of latents that the lesson does not have
+    for latents, width in ((5, 3), (2, 4)):
+        wanted = VAE(latents, width)
+        with torch.no_grad():
+            for i, weight in enumerate(wanted.parameters()):
+                # large enough that a nonlinearity left out is seen
+                weight.copy_(randn(*weight.shape, seed=i) / weight[0].numel()**0.5 * 2)
+        model = answer(latents, width)
+        if not isinstance(model, nn.Module):
+            fail(f"hand over the class: this made {describe(model)}")
+        copy_weights(model, wanted)
+        check_encode(model, wanted, randn(3, 1, 32, 32))
+        check_decode(model, wanted, randn(3, latents, seed=1))
+
+
+def check_encode(model, wanted, images):
+    got = Answer(model.encode, ["images"])(images)
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        fail(f"encode returns mean and logvar, two tensors: this is {describe(got)}")
+    mean, logvar = wanted.encode(images)
+    # what encoders with a SiLU too few or too many give
+    bare = wanted.to_gaussian(wanted.down2(wanted.down1(images)).flatten(1)).chunk(2, dim=1)
+    once = wanted.to_gaussian(wanted.down2(F.silu(wanted.down1(images))).flatten(1))
+    whole = F.silu(torch.cat([mean, logvar], dim=1)).chunk(2, dim=1)
+    pairs = torch.cat([mean, logvar], dim=1)
+    compare(got[0], mean, {
+        "encode gives logvar first: mean comes first": logvar,
+        "encode has no SiLU after the convolutions": bare[0],
+        "encode has no SiLU after down2": once.chunk(2, dim=1)[0],
+        "no SiLU after the last layer: a mean may be any number": whole[0],
+        "mean is the first half of the numbers, not every second": pairs[:, ::2],
+    }, where="the mean that encode returns")
+    compare(got[1], logvar, {
+        "logvar is the number itself, without exp": logvar.exp(),
+        "encode returns log of the variance, not the standard deviation": (logvar / 2).exp(),
+        "logvar is the other half of the numbers": mean,
+    }, where="the logvar that encode returns")
+
+
+def check_decode(model, wanted, z):
+    got = Answer(model.decode, ["z"])(z)
+    want = wanted.decode(z)
+    square = wanted.from_latent(z).unflatten(1, (-1, 4, 4))
+    compare(got, want, {
+        "decode has no SiLU after from_latent": wanted.up2(F.silu(wanted.up1(square))),
+        "decode has no SiLU after up1": wanted.up2(wanted.up1(F.silu(square))),
+        "decode has no SiLU at all": wanted.up2(wanted.up1(square)),
+        "no SiLU after the last layer: black is -1": F.silu(want),
+        "no tanh at the end: the loss keeps pictures near [-1, 1]": want.tanh(),
+        "no sigmoid at the end: black is -1, not 0": want.sigmoid(),
+    }, where="what decode returns")
 
 
 def reparameterise(mean, logvar, noise):
@@ -75,9 +157,8 @@ def check_kl(answer):
 
 
 def vae_loss(images, copies, mean, logvar, kl_weight):
-    error = copies - images
-    pixels = error.abs().mean() + error.square().mean()
-    return pixels + kl_weight * kl(mean, logvar).mean()
+    error = (copies - images).square().mean()
+    return error + kl_weight * kl(mean, logvar).mean()
 
 
 @check(reference=vae_loss)
@@ -89,76 +170,32 @@ def check_vae_loss(answer):
         mean = randn(shape[0], latent, seed=2).requires_grad_()
         logvar = randn(shape[0], latent, seed=3).requires_grad_()
         want = vae_loss(x, y, mean, logvar, weight)
-        l1 = (x - y).abs()
-        l2 = l1.square()
-        pixels = l1.mean() + l2.mean()
-        of_latents = kl(mean, logvar)
-        term = weight * of_latents.mean()
-        got = answer.case((x, y, mean, logvar, weight), want, {
-            "sums: a larger picture would weigh more. Means":
-                l1.sum() + l2.sum() + weight * of_latents.sum(),
-            "the KL is summed over a picture's latents":
-                pixels + weight * of_latents.sum(1).mean(),
-            "the KL is summed: its mean": pixels + weight * of_latents.sum(),
-            "the errors are summed: their means": l1.sum() + l2.sum() + term,
-            "the errors are summed over a picture: their means":
-                (l1 + l2).sum((1, 2, 3)).mean() + term,
-            "the KL isn't weighted": pixels + of_latents.mean(),
-            "the weight is for the KL alone": weight * pixels + weight * of_latents.mean(),
-            "the weight is for the KL, not for the errors": weight * pixels + of_latents.mean(),
-            "the KL is added, not subtracted": pixels - term,
-            "L1 is missing": l2.mean() + term,
-            "L2 is missing": l1.mean() + term,
-            "L1 and L2 are added, not averaged": pixels / 2 + term,
-            "L2 is squared errors' mean, without a root":
-                l1.mean() + l2.mean().sqrt() + term,
-            "L1 is of absolute errors":
-                (y - x).mean() + l2.mean() + term,
-            "mean and logvar changed places":
-                pixels + weight * kl(logvar, mean).mean(),
-            "the KL is missing": pixels,
-            "the errors are missing": term,
-        }, where=f"shape {shape}, weight {weight}")
+        likely = likely_losses(x, y, mean, logvar, weight)
+        got = answer.case((x, y, mean, logvar, weight), want, likely,
+                          where=f"shape {shape}, weight {weight}")
         compare_gradients(got, want, copies=y, mean=mean, logvar=logvar)
 
 
-EACH_CHANNEL = 0, 2, 3
-
-
-def normalise(z):
-    mean = z.mean(EACH_CHANNEL, keepdim=True)
-    std = z.std(EACH_CHANNEL, keepdim=True)
-    return (z - mean) / std
-
-
-@check(reference=normalise)
-def check_normalise(answer):
-    for shape, centre in ((5, 4, 3, 2), 1.0), ((3, 2, 7, 5), -6.0):
-        channels = shape[1]
-        # channels that differ in spread, or one number for all would do
-        spread = torch.linspace(0.3, 5, channels)
-        z = (randn(*shape) + centre) * spread[:, None, None]
-        mean = z.mean(EACH_CHANNEL, keepdim=True)
-        std = z.std(EACH_CHANNEL, keepdim=True)
-        # of n numbers or n - 1: both are a standard deviation
-        biased = z.std(EACH_CHANNEL, keepdim=True, correction=0)
-        centred = z - mean
-        answer.case((z,), centred / std, {
-            "the mean isn't subtracted": z / std,
-            "divided by the variance: by its root": centred / std.square(),
-            "std isn't divided by: it multiplies": centred * std,
-            "the mean is subtracted, the standard deviation isn't divided by": centred,
-            "one number for all channels: each has its own": (z - z.mean()) / z.std(),
-            "each picture by itself: over the batch too": F.instance_norm(z),
-            "each position by itself: over h and w too":
-                (z - z.mean(0)) / z.std(0),
-            "each pixel over its channels: each channel has its own":
-                (z - z.mean(1, True)) / z.std(1, keepdim=True),
-            "over all but the batch: each channel has its own": F.layer_norm(z, z.shape[1:]),
-            "brackets: subtract, then divide": z - mean / std,
-            "the mean is added": (z + mean) / std,
-            "the standard deviation of one number for all channels": centred / z.std(),
-            "the mean of one number for all channels": (z - z.mean()) / std,
-            "a mean of squares is no variance: subtract the mean first":
-                centred / z.square().mean(EACH_CHANNEL, True).sqrt(),
-        }, also=[centred / biased], where=f"shape {shape}")
+def likely_losses(x, y, mean, logvar, weight):
+    square = (x - y).square()
+    error, latents = square.mean(), kl(mean, logvar)
+    term = weight * latents.mean()
+    return {
+        "sums: a larger picture would weigh more. Means": square.sum() + weight * latents.sum(),
+        "the KL is summed over a picture's latents": error + weight * latents.sum(1).mean(),
+        "the KL is summed: its mean": error + weight * latents.sum(),
+        "the errors are summed: their mean": square.sum() + term,
+        "the errors are summed over a picture: their mean": square.sum((1, 2, 3)).mean() + term,
+        "the KL isn't weighted": error + latents.mean(),
+        "the weight is for the KL alone": weight * (error + latents.mean()),
+        "the weight is for the KL, not for the errors": weight * error + latents.mean(),
+        "the KL is added, not subtracted": error - term,
+        "the error is squared, not absolute": square.sqrt().mean() + term,
+        "the mean of squares, without a root": error.sqrt() + term,
+        "the errors aren't squared": (y - x).mean() + term,
+        "the error is squared once, before the mean": (y - x).mean().square() + term,
+        "the factor 1/2 belongs to the KL alone": error / 2 + term,
+        "mean and logvar changed places": error + weight * kl(logvar, mean).mean(),
+        "the KL is missing": error,
+        "the error is missing": term,
+    }

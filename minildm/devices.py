@@ -62,8 +62,18 @@ def room(device: torch.device) -> int:
     return max(1, torch.cuda.get_device_properties(device).total_memory // SMALL)
 
 
+def gains_from_bf16(device: torch.device) -> bool:
+    """True for CUDA with bf16 and for CPUs with avx512_bf16, which those with AMX have too."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        # the question is private in torch: where it is gone, the answer is no
+        return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return False
+
+
 def cuda_bf16(device: torch.device):
     """Autocast to bf16 on CUDA that has it; elsewhere nothing is changed."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+    if device.type == "cuda" and gains_from_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()

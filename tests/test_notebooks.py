@@ -73,6 +73,12 @@ def test_stored_listings_are_todays_code(path):
         assert [text.rstrip() for text in code[:len(shown)]] == [text.rstrip() for text in shown], header
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_tool_finds_what_a_lesson_shows(path):
+    """It knows a lesson's imports alone: what is shown is named by them, not by a variable."""
+    assert listings.refresh(nbformat.read(path, 4)) == 0
+
+
 def test_listings_are_told_from_what_else_a_cell_prints():
     text = ("before\n# a/b.py, line 3\n@wraps\ndef f(x,\n      y):\n    return x\n\n    # why\n"
             "after: 1\n# c.py, line 1\nclass C:\n    x = 1\n")

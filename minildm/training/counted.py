@@ -9,6 +9,7 @@ import hashlib
 
 import torch
 
+from minildm.devices import to_device
 from minildm.training import distributed
 
 
@@ -45,11 +46,7 @@ class BatchOrder:
         if epoch != self.epoch:
             # of two epochs, since a batch may end in the next
             orders = [epoch_order(self.n, self.seed, e) for e in (epoch, epoch + 1)]
-            order = torch.cat(orders)
-            if self.device.type == "cuda":
-                # from other memory the GPU would have to be waited for
-                order = order.pin_memory()
-            self.epoch, self.order = epoch, order.to(self.device, non_blocking=True)
+            self.epoch, self.order = epoch, to_device(torch.cat(orders), self.device)
         return self.order[first:first + self.batch_size]
 
 

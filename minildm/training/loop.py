@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from minildm import MinildmError
+from minildm.devices import gains_from_bf16
 from minildm.training import distributed
 from minildm.training.counted import (
     BatchOrder,
@@ -123,10 +124,10 @@ def train(model: torch.nn.Module, loss_fn: Callable, data: tuple[torch.Tensor, .
     `loss_fn(*batch, generator=g)` gives float32 scalars by name: "loss" is minimised, all are
     logged. If it has an argument `step`, it also gets i. It must depend on its arguments alone: on
     a GPU one step is recorded and replayed, unless the loss asks for `step` (see `recorded`, and
-    `changes_at`). A batch is each tensor of `data` at this
-    step's indices. A ModuleDict is a model of parts: each moves by the gradient of the loss of its
-    own name alone, all at once, and stands still while that loss has no gradient (an adversary that
-    has not started). A run whose numbers leave healthy bounds (`monitor`) is told so.
+    `changes_at`). A batch is each tensor of `data` at this step's indices. A ModuleDict is a model
+    of parts: each moves by the gradient of the loss of its own name alone, all at once, and stands
+    still while that loss has no gradient (an adversary that has not started). A run whose numbers
+    leave healthy bounds (`monitor`) is told so.
 
     With a `run_dir` the run logs and saves there, goes on from its newest checkpoint and is never
     overwritten; config, `identity` (a description of the model and of floating-point data) and all
@@ -208,16 +209,6 @@ def lr_at(config: TrainConfig, i: int) -> float:
     if config.decay == "cosine":
         decay = 0.5 + math.cos(math.pi * done) / 2
     return config.lr * min(1, i / max(1, warmup)) * decay
-
-
-def gains_from_bf16(device: torch.device) -> bool:
-    """True for CUDA with bf16 and for CPUs with avx512_bf16, which those with AMX have too."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        # the question is private in torch: where it is gone, the answer is no
-        return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return False
 
 
 def autocast(config: TrainConfig, device: torch.device):

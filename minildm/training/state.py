@@ -221,13 +221,13 @@ def backward(losses: dict, weights: dict[str, list]) -> list[str]:
     return moving
 
 
-def clip(weights: dict[str, list], largest: float) -> dict[str, torch.Tensor]:
+def clip(weights: dict[str, list], largest: float) -> dict:
     """Scale each part's gradient to a norm of at most `largest` (0: any); the norms before."""
     largest = largest or math.inf
     norms = {}
     for name, own in weights.items():
-        # torch's norm of no gradients at all is a number on the CPU, for which a GPU would wait
-        norms[name] = own[0].new_zeros(())
+        # torch's norm of no gradients at all is a tensor of the CPU, for which a GPU would wait
+        norms[name] = 0.0
         if any(p.grad is not None for p in own):
             norms[name] = torch.nn.utils.clip_grad_norm_(own, largest)
     return norms

@@ -124,8 +124,8 @@ SHORT = "times = torch.cat([start, ts[ts < strength]])"
 WRONG = [
     ("img2img", "noisy picture", "t = torch.tensor(strength)\n"
      "return schedule.alpha(t) * latents + schedule.sigma(t) * noise"),
-    ("img2img", "from noise alone", loop("x = schedule.alpha(start)", "times = ts\n    x = noise + 0 * schedule"
-                                         ".alpha(start)").replace("+ schedule.sigma(start) * noise", "")),
+    ("img2img", "from noise alone", 
+     loop("x = schedule.alpha(start) * latents + schedule.sigma(start) * noise", "x, times = noise, ts")),
     ("img2img", "whole grid", loop(SHORT, "times = ts")),
     ("img2img", "where the grid has no such time", loop("start = torch.tensor([float(strength)])",
                                                         "start = ts[ts < strength][:1]")),
@@ -206,7 +206,7 @@ WRONG = [
     ("noise_again", "noise is missing", again(" + variance.sqrt() * noise", "")),
     ("noise_again", "not subtracted", again("+ variance", "- variance")),
     ("noise_again", "NaN", "s, t = t, s" + AGAIN.replace("\n    ", "\n")),
-    ("noise_again", "as if it were data", "return add_noise(schedule, x, noise, t)\n_ = s"),
+    ("noise_again", "package's `add_noise`", "return add_noise(schedule, x, noise, t)\n_ = s"),
 ]
 
 

@@ -146,7 +146,8 @@ WRONG = [
     ("step_back", "not about the first one again", back(
         ("    for _", "    first = x_t\n    for _"), ("denoise(x_t, t)", "denoise(first, t)"),
         ("(x_t - a_t * x0)", "(first - a_t * x0)"))),
-    ("step_back", "sign of the step", back((SWEEP, "        x_t = x_s - (a_t - a_s) * x0 - (sd_t - sd_s) * eps"))),
+    ("step_back", "sign of the step", back((
+        SWEEP, "        x_t = x_s - (a_t - a_s) * x0 - (sd_t - sd_s) * eps"))),
     ("step_back", "alpha's part", back((SWEEP, "        x_t = x_s + (sd_t - sd_s) * eps"))),
     ("step_back", "sigma's part", back((SWEEP, "        x_t = x_s + (a_t - a_s) * x0"))),
     ("step_back", "in place", back(("x0 = denoise(x_s, s)", "x0 = denoise(x_s, s)\n    x_s -= 0 * x_s + 1"))),
@@ -162,10 +163,12 @@ WRONG = [
     ("invert", "one step over the whole way",
      "return step_back(denoise, schedule, latents, ts[-1], ts[0], sweeps) + 0"),
     ("invert", "`latents`, unchanged", "return latents"),
-    ("flow_edit", "changed places", edit(("target(y", "tmp(y"), ("source(x", "target(x"), ("tmp(y", "source(y"))),
+    ("flow_edit", "changed places", edit(
+        ("target(y", "tmp(y"), ("source(x", "target(x"), ("tmp(y", "source(y"))),
     ("flow_edit", "target's is missing", edit(("target(y", "source(y"))),
-    ("flow_edit", "share the noise", edit(("y = x + edited - latents", """other = torch.randn(latents.shape, generator=generator)
-            y = (1 - t) * latents + t * other + edited - latents"""))),
+    ("flow_edit", "share the noise", edit(
+        ("y = x + edited - latents", "y = (1 - t) * latents + edited - latents\n"
+         "            y = y + t * torch.randn(latents.shape, generator=generator)"))),
     ("flow_edit", "plus the edit so far, edited", edit(("y = x + edited - latents", "y = x"))),
     ("flow_edit", "shrunk by 1 - t", edit(("y = x + edited - latents", "y = (1 - t) * edited + t * noise"))),
     ("flow_edit", "sees noise as well", edit(("y = x + edited - latents", "y = edited"))),
@@ -186,7 +189,8 @@ WRONG = [
     ("flow_edit", "each has its own", edit(("for _ in range(draws):", "for _ in range(1):"),
                                            (" / draws", ""))),
     ("flow_edit", "global generator", edit((", generator=generator", ""))),
-    ("flow_edit", "another seed", edit(("generator=generator", "generator=torch.Generator().manual_seed(0)"))),
+    ("flow_edit", "another seed", edit(
+        ("generator=generator", "generator=torch.Generator().manual_seed(0)"))),
     ("flow_edit", "in place", edit(("edited = latents", "edited = latents\n    latents += 1"))),
 ]
 

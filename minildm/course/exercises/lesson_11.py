@@ -23,6 +23,7 @@ def ddim_step(schedule, x, x0, t, s):
 
 def draw(denoise, schedule, x, times):
     """DDIM from x at the first of the times to the last."""
+    # eta 0: no new noise, so that one start has one end
     for t, s in zip(times[:-1], times[1:], strict=True):
         x = ddim_step(schedule, x, denoise(x, t), t, s)
     return x
@@ -169,51 +170,64 @@ def check_joined_step(answer):
 
 
 def joined_case(answer, schedule, t, s, keep, parts, where):
-    x, latents, known, new = parts.values()
-    (a_t, sd_t), (a_s, sd_s) = at(schedule, t), at(schedule, s)
-    x0 = wave(x, t)
-    weight = a_t / a_s * (sd_s / sd_t)**2
-    sd = sd_s * (1 - (a_t * sd_s / (a_s * sd_t))**2).clamp(min=0).sqrt()
-    mean = weight * x + (a_s - weight * a_t) * x0
-    drawn, noised = mean + sd * new, a_s * latents + sd_s * known
+    """One call of an answer with tensors of shape (B, C, H, W), a mask (B, 1, H, W)."""
+    inputs = wave, schedule, parts["x"], t, s, parts["latents"], keep, parts["known"], parts["new"]
+    answer.case(inputs, joined_step(*inputs), wrong_joins(*inputs[1:]), where=where)
 
-    def mix(known=noised, unknown=drawn):
+
+def wrong_joins(schedule, x, t, s, latents, keep, known, new):
+    """What likely mistakes in either part lead to, and in how the two are joined."""
+    (a_t, sd_t), (a_s, sd_s) = at(schedule, t), at(schedule, s)
+    noised = a_s * latents + sd_s * known
+    drawn = wrong_draws(schedule, x, t, s, new)
+    right = drawn.pop("right")
+    swapped = wrong_draws(schedule, x, t, s, known)["right"]
+
+    def mix(known=noised, unknown=right):
         return keep * known + (1 - keep) * unknown
 
-    answer.case((wave, schedule, x, t, s, latents, keep, known, new), mix(), {
-        "kept and drawn changed places: keep is 1 where the latents stay": mix(drawn, noised),
-        "that is the unknown part alone": drawn,
+    return {
+        "kept and drawn changed places: keep is 1 where the latents stay": mix(right, noised),
+        "that is the unknown part alone": right,
         "that is the known part alone": noised,
         "the known part has noise as well: as much as belongs to time s": mix(latents),
         "the known part is noised to time s, not t": mix(a_t * latents + sd_t * known),
-        "the two parts have noise of their own: both got noise_known":
-            mix(unknown=mean + sd * known),
-        "the two parts have noise of their own: both got noise_new": mix(a_s * latents + sd_s * new),
-        "the two noises changed places": mix(a_s * latents + sd_s * new, mean + sd * known),
-        "the unknown part is drawn, not only its mean": mix(unknown=mean),
-        "the unknown part keeps x's noise, as DDIM does: DDPM draws new":
-            mix(unknown=ddim_step(schedule, x, x0, t, s)),
-        "the unknown part is the guess, noised to s: DDPM keeps a part of x":
-            mix(unknown=a_s * x0 + sd_s * new),
-        "the new noise has the posterior's standard deviation, not sigma(s)":
-            mix(unknown=mean + sd_s * new),
-        "the new noise is multiplied by a standard deviation: that is the variance":
-            mix(unknown=mean + sd**2 * new),
-        "the new noise has a standard deviation, not 1": mix(unknown=mean + new),
-        "the ratio of the sigmas is squared in the mean": mix(
-            unknown=mean_with(a_t / a_s * sd_s / sd_t, x, x0, a_t, a_s) + sd * new),
-        "the guess has the weight alpha(s) - weight alpha(t)":
-            mix(unknown=weight * x + (1 - weight) * x0 + sd * new),
-        "denoise is told the time of x: t, not s": joined_step(
-            lambda x, _: wave(x, s), schedule, x, t, s, latents, keep, known, new),
+        "the two parts have noise of their own: both got noise_known": mix(unknown=swapped),
+        "the two parts have noise of their own: both got noise_new":
+            mix(a_s * latents + sd_s * new),
+        "the two noises changed places": mix(a_s * latents + sd_s * new, swapped),
         "denoise sees x as it is": joined_step(
             lambda _, t: wave(keep * latents + (1 - keep) * x, t), schedule, x, t, s, latents,
             keep, known, new),
-    }, where=where)
+        **{cause: mix(unknown=unknown) for cause, unknown in drawn.items()},
+    }
 
 
-def mean_with(weight, x, x0, a_t, a_s):
-    return weight * x + (a_s - weight * a_t) * x0
+def wrong_draws(schedule, x, t, s, new):
+    """The unknown part with one mistake each, and the right one."""
+    (a_t, sd_t), (a_s, sd_s) = at(schedule, t), at(schedule, s)
+    ratio = a_t / a_s * sd_s / sd_t
+    weight, sd, x0 = ratio * sd_s / sd_t, sd_s * (1 - ratio**2).sqrt(), wave(x, t)
+
+    def mean_with(weight, x0=x0):
+        return weight * x + (a_s - weight * a_t) * x0
+
+    mean = mean_with(weight)
+    return {
+        "right": mean + sd * new,
+        "the unknown part is drawn, not only its mean": mean,
+        "the unknown part keeps x's noise, as DDIM does: DDPM draws new":
+            ddim_step(schedule, x, x0, t, s),
+        "the unknown part is the guess, noised to s: DDPM keeps a part of x": a_s * x0 + sd_s * new,
+        "the new noise has the posterior's standard deviation, not sigma(s)": mean + sd_s * new,
+        "the new noise is multiplied by a standard deviation: that is the variance":
+            mean + sd**2 * new,
+        "the new noise has a standard deviation, not 1": mean + new,
+        "the ratio of the sigmas is squared in the mean": mean_with(ratio) + sd * new,
+        "the guess has the weight alpha(s) - weight alpha(t)":
+            weight * x + (1 - weight) * x0 + sd * new,
+        "denoise is told the time of x: t, not s": mean_with(weight, wave(x, s)) + sd * new,
+    }
 
 
 def noise_again(schedule, x, s, t, noise):

@@ -32,11 +32,12 @@ def check_step_back(answer):
             (schedules.flow, 0.3, 0.4, (2, 3, 4, 5), "flow"),
             (schedules.cosine, 0.5, 0.6, (4, 1, 3), "cosine")):
         x, s, t = randn(*shape), torch.tensor(s), torch.tensor(t)
-        for sweeps in 0, 2, 1:
+        for sweeps in 0, 3, 1:
             back_case(answer, schedule, x, s, t, sweeps, f"{where}, {sweeps} sweeps")
 
 
 def back_case(answer, schedule, x, s, t, sweeps, where):
+    # a mistake in the plain step would drown those in the sweeps
     plain = step_back(wave, schedule, x, s, t, 0)
     likely = wrong_plain_steps(schedule, x, s, t)
     if sweeps:
@@ -74,14 +75,12 @@ def wrong_sweeps(schedule, x, s, t, sweeps, plain):
             x_t = change(x_t, wave(x_t, t))
         return x_t
 
+    # the right one, and three that mix up the two ends
     def from_x_s(x_t, x0):
         return x + (a_t - a_s) * x0 + (sd_t - sd_s) * (x_t - a_t * x0) / sd_t
 
     def from_x_t(x_t, x0):
         return x_t + (a_t - a_s) * x0 + (sd_t - sd_s) * (x_t - a_t * x0) / sd_t
-
-    def told_s(x_t, _):
-        return from_x_s(x_t, wave(x_t, s))
 
     def noise_of_x_s(x_t, x0):
         return a_t * x0 + sd_t * (x - a_s * x0) / sd_s
@@ -95,7 +94,8 @@ def wrong_sweeps(schedule, x, s, t, sweeps, plain):
         "one sweep too many": swept(from_x_s, sweeps + 1),
         "every sweep starts from x_s again: yours goes on from x_t, step after step":
             swept(from_x_t),
-        "in a sweep denoise sees x_t, and is told t": swept(told_s),
+        "in a sweep denoise sees x_t, and is told t": swept(
+            lambda x_t, _: from_x_s(x_t, wave(x_t, s))),
         "denoise's answer at t goes with the noise of x_t, not of x_s": swept(noise_of_x_s),
         "the noise in x_t: take alpha(t) x0 out and divide by sigma(t)": swept(levels_of_s),
         "a sweep asks about the x_t found so far, not about the first one again":

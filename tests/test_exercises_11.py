@@ -5,10 +5,12 @@ import re
 import pytest
 from support.answers import cases, passes, told, written
 
+from minildm.course.exercises import lesson_11_repaint
 from minildm.diffusion import editing, samplers
 from minildm.diffusion.schedules import add_noise
 
-HELPERS = {"ddim": samplers.ddim, "last": samplers.last, "add_noise": add_noise}
+HELPERS = {"ddim": samplers.ddim, "last": samplers.last, "add_noise": add_noise,
+           "joined_step": lesson_11_repaint.joined_step, "noise_again": lesson_11_repaint.noise_again}
 LOOP = """
     start = torch.tensor([float(strength)])
     times = torch.cat([start, ts[ts < strength]])
@@ -33,6 +35,17 @@ AGAIN = """
     ratio = schedule.alpha(t) / schedule.alpha(s)
     variance = schedule.sigma(t)**2 - (ratio * schedule.sigma(s))**2
     return ratio * x + variance.sqrt() * noise
+"""
+ROUNDS = """
+    def fresh():
+        return torch.randn(noise.shape, generator=generator)
+    x = noise
+    for t, s in zip(ts[:-1], ts[1:]):
+        for left in reversed(range(rounds)):
+            x = joined_step(denoise, schedule, x, t, s, latents, keep, fresh(), fresh())
+            if left:
+                x = noise_again(schedule, x, s, t, fresh())
+    return x
 """
 
 RIGHT = [
@@ -95,6 +108,18 @@ RIGHT = [
         more = schedule.sigma(t).item()**2 - ratio**2 * schedule.sigma(s).item()**2
         return ratio * x + math.sqrt(more) * noise
      """),
+    ("repaint", ROUNDS),
+    ("repaint", """
+        for i in range(len(ts) - 1):
+            for r in range(rounds):
+                if r > 0:
+                    noise = noise_again(schedule, noise, ts[i + 1], ts[i],
+                                        torch.randn(noise.shape, generator=generator))
+                first = torch.randn(noise.shape, generator=generator)
+                second = torch.randn(noise.shape, generator=generator)
+                noise = joined_step(denoise, schedule, noise, ts[i], ts[i + 1], latents, keep, first, second)
+        return noise
+     """),
 ]
 
 
@@ -114,6 +139,10 @@ def loop(old, new):
 
 def join(old, new):
     return changed(JOIN, old, new)
+
+
+def rounds(old, new):
+    return changed(ROUNDS, old, new)
 
 
 def again(old, new):
@@ -207,6 +236,14 @@ WRONG = [
     ("noise_again", "not subtracted", again("+ variance", "- variance")),
     ("noise_again", "NaN", "s, t = t, s" + AGAIN.replace("\n    ", "\n")),
     ("noise_again", "package's `add_noise`", "return add_noise(schedule, x, noise, t)\n_ = s"),
+    ("repaint", "is drawn first", rounds("latents, keep, fresh(), fresh())",
+                                         "latents, keep, *[fresh(), fresh()][::-1])")),
+    ("repaint", "x stays at s", rounds("if left", "if True")),
+    ("repaint", "once only", rounds("range(rounds)", "range(1)")),
+    ("repaint", "too few", rounds("range(rounds)", "range(max(1, rounds - 1))")),
+    ("repaint", "too many", rounds("range(rounds)", "range(rounds + 1)")),
+    ("repaint", "another seed", "return denoise(noise, ts[0])"),
+    ("repaint", "global generator", rounds(", generator=generator", "")),
 ]
 
 

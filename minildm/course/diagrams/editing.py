@@ -1,4 +1,4 @@
-"""Editing a picture that exists: how far it is noised, and one step of the way back to the noise."""
+"""Editing a picture that exists: how far it is noised, and a step of the way back to the noise."""
 
 from minildm.course.diagrams.drawing import arrow, box, curve, dot, frame, label, page
 from minildm.course.diagrams.vectors import towards

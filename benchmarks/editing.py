@@ -35,7 +35,7 @@ SEEDS = (0, 1, 2, 3)
 N, STEPS = 50, 20
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 ROUND_STEPS, ROUND_SWEEPS, ROUND_SCALES = (10, 20, 50), (0, 1, 3), (1, 2, 4)
-ROUND_SCENES = 8
+ROUND_SCENES = 4
 
 
 class Models:

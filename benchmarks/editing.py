@@ -141,12 +141,22 @@ def inpainting(models, seed: int, name: str) -> dict:
         copies = models.scenes.decode(edits.latents_of(models.scenes, images))
         drawn = edits.paste(originals, copies, mask)
     else:
-        drawn = edits.inpaint(models.scenes, images, mask, captions(shown, seed), seed=seed,
-                              guidance_scale=float(name.split()[1]),
-                              num_inference_steps=STEPS).images
+        scale, *alone = name.removeprefix("scale ").split(", ")
+        drawn = (inpainted_in_latents if alone else edits.inpaint)(
+            models.scenes, images, mask, captions(shown, seed), seed=seed,
+            guidance_scale=float(scale), num_inference_steps=STEPS).images
     right = agreement(detect(drawn, models.classifier), shown)["all"]
     exact = (drawn == originals)[~mask.expand_as(drawn)].all().item()
     return {"seam": seam(drawn, mask), "all": right.float().mean().item(), "exact": exact}
+
+
+def inpainted_in_latents(model, images, mask, prompts, seed, guidance_scale, num_inference_steps):
+    """`edits.inpaint` without its look at pixels: what replacing latents alone does."""
+    originals, latents = to_float(images), edits.latents_of(model, images)
+    denoise = editing.inpaint(edits.denoisers(model, prompts, scale=guidance_scale), latents,
+                              edits.kept_positions(model, mask))
+    z = last(ddim(denoise, flow, model.noise(len(images), seed), model.times(num_inference_steps)))
+    return edits.Edited(edits.paste(originals, model.decode(z), mask), originals)
 
 
 @torch.no_grad()
@@ -185,7 +195,8 @@ GROUPS = {
     "one of two": (edited_scenes("one of two"), (
         "copy", "FlowEdit, scale 1", "FlowEdit, scale 1, 2 draws", "inversion, redrawn at 2")),
     "digit": (edited_scenes("digit"), ("FlowEdit, scale 2", "FlowEdit, scale 1")),
-    "inpainting": (inpainting, ("originals", "copy", "scale 2", "scale 1", "scale 4")),
+    "inpainting": (inpainting, (
+        "originals", "copy", "scale 2", "scale 1", "scale 4", "scale 2, latents alone")),
     "round trip": (round_trip, (*TRIPS, "50, 3, 1, 2", "50, 3, 1, 4")),
     "strength": (strength, tuple(map(str, STRENGTHS))),
 }

@@ -27,9 +27,9 @@ class Results:
 
     def print_seams(self):
         """Print the seam, and what is read, of inpainted scenes beside the originals."""
-        for name in ("originals", "copy", "scale 1", "scale 2", "scale 4"):
+        for name in ("originals", "copy", "scale 2, latents alone", "scale 1", "scale 2", "scale 4"):
             jump, right = (self.mean("inpainting", name, key) for key in ("seam", "all"))
-            print(f"{name:10s} seam {jump:.4f}   all as asked {right:.3f}")
+            print(f"{name:23s} seam {jump:.3f}   all as asked {right:.3f}")
 
     def edit_table(self) -> str:
         """A markdown table of all ways to edit, a row each."""

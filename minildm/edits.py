@@ -19,6 +19,7 @@ from minildm.diffusion.samplers import ddim, last
 from minildm.images import pad_to, to_float
 from minildm.model import DEFAULT, LatentDiffusion
 
+SETTLED = 0.5       # inpainting looks at pixels from this time on
 SWEEPS = 5          # of each inverted step: more change nothing that can be seen
 
 
@@ -136,7 +137,10 @@ def agreeing(model: LatentDiffusion, denoise, originals, mask):
 
     def answer(x, t):
         x0 = denoise(x, t)
-        drawn = vae.decode(vae.denormalise(x0))
+        # early guesses under strong guidance are far off: corrected, they would drift away
+        if t > SETTLED:
+            return x0
+        drawn = vae.decode(vae.denormalise(x0)).clamp(-1, 1)
         pasted = paste(originals, drawn, drawn_part)
         return x0 + vae.normalise(vae.encode(pasted).mean) - vae.normalise(vae.encode(drawn).mean)
 

@@ -74,13 +74,13 @@ def test_a_guess_is_corrected_towards_the_kept_pixels(kind, request):
     guess, picture = edits.latents_of(model, one), to_float(one.roll(2, -1))
     mask = edits.box_mask((0, 13, size, size), size)            # no multiple of the latent's stride
     plain = model.decode(guess)
-    agreed = model.decode(edits.agreeing(model, lambda x, t: x, picture, mask)(guess, 0.5))
+    agreed = model.decode(edits.agreeing(model, lambda x, t: x, picture, mask)(guess, torch.tensor(0.5)))
     kept = ~mask.expand_as(plain)
     assert (agreed - picture)[kept].abs().mean() < 0.5 * (plain - picture)[kept].abs().mean()
     assert (agreed - plain)[..., 20:, :].abs().max() < 0.3
     # where pasting changes nothing, nothing is changed
     nothing = edits.agreeing(model, lambda x, t: x, picture, torch.ones_like(mask))
-    inside = nothing(guess, 0.5)[..., 1:-1, 1:-1]
+    inside = nothing(guess, torch.tensor(0.5))[..., 1:-1, 1:-1]
     assert_close(inside, guess[..., 1:-1, 1:-1], atol=1e-2, rtol=0)
 
 

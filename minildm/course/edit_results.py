@@ -27,7 +27,8 @@ class Results:
 
     def print_seams(self):
         """Print the seam, and what is read, of inpainted scenes beside the originals."""
-        for name in ("originals", "copy", "scale 2, latents alone", "scale 1", "scale 2", "scale 4"):
+        names = "originals", "copy", "scale 2, latents alone", "scale 1", "scale 2", "scale 4"
+        for name in names:
             jump, right = (self.mean("inpainting", name, key) for key in ("seam", "all"))
             print(f"{name:23s} seam {jump:.3f}   all as asked {right:.3f}")
 

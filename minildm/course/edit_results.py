@@ -34,15 +34,15 @@ class Results:
 
     def edit_table(self) -> str:
         """A markdown table of all ways to edit, a row each."""
-        lines = ["| edit | by | all as asked | ink overlaps | both | n | seconds per 50 |",
-                 "| --- | --- | --- | --- | --- | --- | --- |"]
+        lines = ["| edit | by | all as asked | ink overlaps | both | n |",
+                 "| --- | --- | --- | --- | --- | --- |"]
         for kind, title in KINDS.items():
             for way, seeds in self.kept[kind].items():
-                right, over, both, seconds = (self.mean(kind, way, key) for key in (
-                    "all", "overlap", "both", "seconds"))
+                right, over, both = (self.mean(kind, way, key) for key in (
+                    "all", "overlap", "both"))
                 n = len(seeds) * self.kept["n"]
-                lines.append(f"| {title} | {way} | {right:.3f} | {over:.3f} | {both:.3f} | {n} "
-                             f"| {seconds:.0f} |")
+                name = "the VAE's copy, no edit" if way == "copy" else way
+                lines.append(f"| {title} | {name} | {right:.3f} | {over:.3f} | {both:.3f} | {n} |")
         return "\n".join(lines)
 
     def trip(self, steps: int, sweeps: int, scale: int, back: int | None = None) -> float:
@@ -56,11 +56,11 @@ class Results:
         for scale in (1, 2, 4):
             lines = {}
             for sweeps in (0, 1, 3):
-                name = f"{sweeps} sweeps" if sweeps else "plain"
+                name = {0: "plain", 1: "1 sweep"}.get(sweeps, f"{sweeps} sweeps")
                 lines[name] = [self.trip(steps, sweeps, scale) for steps in counts]
             left = scale == 1
             panels.append(panel(counts, lines, legend=left, xlabel="steps", yscale="log",
-                                ylabel="mean squared error" if left else "", ylim=(1e-8, 100),
+                                ylabel="mean squared error" if left else "", ylim=(1e-10, 100),
                                 title=f"scale {scale}, both ways"))
         show_curves(*panels, height=3, alt=alt)
 

@@ -3,6 +3,7 @@
 import torch
 
 from minildm import data
+from minildm.course.edit_results import Results, claims_table
 from minildm.course.edited import judged, overlap, seam, task_of, within
 from minildm.data.scenes import agreement
 from minildm.evaluation.classifier import load_classifier
@@ -54,3 +55,21 @@ def test_tasks_change_one_thing():
 def test_the_interval_shrinks_with_the_number():
     assert 0.06 < within(0.5, 200) < 0.07 and within(1.0, 200) < 0.02
     assert within(0.5, 800) < 0.6 * within(0.5, 200)
+
+
+def test_stored_numbers_are_means_over_their_seeds(capsys):
+    scores = {"all": 0.5, "overlap": 1.0, "both": 0.25, "seam": 0.1}
+    names = "originals", "copy", "scale 2, latents alone", "scale 1", "scale 2", "scale 4"
+    kept = {"n": 50, "inpainting": {name: {"0": scores} for name in names}}
+    for kind in ("colour", "one of two", "digit"):
+        kept[kind] = {"copy": {"0": scores, "3": {**scores, "all": 1.0}}}
+    kept["round trip"] = {"50, 3, 1, 1": {"0": {"error": 2.0}}, "50, 3, 1, 4": {"0": {"error": 3.0}}}
+    results = Results(kept)
+    assert results.mean("colour", "copy", "all") == 0.75
+    assert results.spread("colour", "copy", "all") == "0.750 (0.500 to 1.000)"
+    assert results.trip(50, 3, 1) == 2 and results.trip(50, 3, 1, 4) == 3
+    table = results.edit_table().splitlines()
+    assert len(table) == 5 and table[2].endswith("| 0.750 | 1.000 | 0.250 | 100 |")
+    results.print_seams()
+    assert len(capsys.readouterr().out.splitlines()) == len(names)
+    assert claims_table([("a", "b", "c", "holds")]).splitlines()[-1] == "| a | b | c | holds |"

@@ -4,7 +4,7 @@
 
 import matplotlib.pyplot
 import torch
-import torch._dynamo       # an optimizer imports it, and it wraps functions of torch
+import torch._dynamo  # an optimizer imports it, and it wraps functions of torch
 
 import minildm.course.exercises
 import minildm.course.plotting

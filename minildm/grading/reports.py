@@ -81,7 +81,7 @@ def as_csv(rows: list[list]) -> str:
 def safe(cell) -> str:
     """A cell that no spreadsheet takes for a formula."""
     text = str(cell)
-    return f"'{text}" if text[:1] in "=+@-\t" and not text.replace(".", "").isdigit() else text
+    return f"'{text}" if text[:1] in ("=", "+", "@", "-", "\t") else text
 
 
 def lessons_of(graded: list[Graded]) -> dict[str, float]:

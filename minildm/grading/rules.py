@@ -24,7 +24,7 @@ FORBIDDEN_MODULES = {
 FORBIDDEN_PARTS = {
     "__dict__", "__globals__", "__code__", "__class__", "__subclasses__", "__closure__",
     "__wrapped__", "_getframe", "f_locals", "f_globals", "f_back", "__getattribute__",
-    "__setattr__", "tofile", "write_text", "write_bytes", "savez"}
+    "__setattr__", "save", "tofile", "write_text", "write_bytes", "savez"}
 ASSIGNING = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete | ast.For | ast.With
 
 

@@ -15,7 +15,7 @@ class Cell(NamedTuple):
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """The code cells in order. Raises ValueError or OSError for what is no notebook of version 4."""
+    """The code cells in order. Raises an error for what is no notebook of version 4."""
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it has more than {LARGEST // 10**6} MB: clear its outputs")
     notebook = json.loads(path.read_text(encoding="utf-8"))

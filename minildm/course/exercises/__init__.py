@@ -27,11 +27,17 @@ from minildm.course.exercises.lesson_02 import (
 )
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
-    check_BetaSchedule,
+    check_alpha_bar,
     check_latent_scale,
+    check_log_snr,
     check_time_at,
+    check_walk,
 )
-from minildm.course.exercises.lesson_03_back import check_posterior_weights, check_reverse_step
+from minildm.course.exercises.lesson_03_back import (
+    check_gaussian_gap,
+    check_posterior_weights,
+    check_reverse_step,
+)
 from minildm.course.exercises.lesson_04 import (
     check_multi_head,
     check_sinusoid,

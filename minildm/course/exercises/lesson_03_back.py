@@ -1,4 +1,4 @@
-"""The checks of lesson 03's way back: who it was, and one exact step."""
+"""The checks of lesson 03's way back: who it was, one exact step, its distance from a Gaussian."""
 
 import math
 
@@ -166,3 +166,59 @@ def wrong_gaussians(bayes, keep, added, sd_s, sd_t, alpha_t):
         f"{scaled}: the factor is missing": bayes(1, added),
         f"{scaled}, not alpha_s / alpha_t": bayes(1 / keep, added),
     }
+
+
+# ---- its distance from a Gaussian ----------------------------------------------------------------
+
+def normal(grid, mean, variance):
+    return torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance).sqrt()
+
+
+def gaussian_gap(density, grid):
+    spacing = grid[1] - grid[0]
+    mean = (grid * density).sum() * spacing
+    variance = ((grid - mean)**2 * density).sum() * spacing
+    return 0.5 * (density - normal(grid, mean, variance)).abs().sum() * spacing
+
+
+@check(reference=gaussian_gap)
+def check_gaussian_gap(answer):
+    for low, high, points, at in (-6, 9, 1501, (0.0, 3.0, 0.4)), (-9, 8, 1201, (-1.5, 1.0, 1.1)):
+        grid = torch.linspace(low, high, points, dtype=torch.float64)
+        first, second, width = at
+        humps = torch.exp(-(grid - first)**2 / 2) + torch.exp(-(grid - second)**2 / (2 * width**2))
+        gap_case(answer, on_grid(humps, grid), grid)
+
+
+def gap_case(answer, density, grid):
+    """One call of an answer, for a density of area 1."""
+    spacing = grid[1] - grid[0]
+    mean = (grid * density).sum() * spacing
+    second = (grid**2 * density).sum() * spacing
+    variance = second - mean**2
+    want = gaussian_gap(density, grid)
+
+    def total(mean, variance):
+        return 0.5 * (density - normal(grid, mean, variance)).abs().sum() * spacing
+
+    answer.case((density, grid), want, {
+        "the half is missing: disjoint densities have 1": 2 * want,
+        "the spacing is missing": want / spacing,
+        "the spacing and the half are missing": 2 * want / spacing,
+        "the Gaussian has mean 0: it should have the density's": total(0 * mean, variance),
+        "the Gaussian has variance 1: it should have the density's": total(mean, 1 + 0 * variance),
+        "that is a standard Gaussian: it should have the density's mean and variance":
+            total(0 * mean, 1 + 0 * variance),
+        "the variance is about the mean: subtract it before the square": total(mean, second),
+        "the root of the variance stands where the variance belongs": total(mean, variance.sqrt()),
+        "the variance is squared: it is one already": total(mean, variance**2),
+        "the mean is weighted by the density: this is the grid's": total(grid.mean(), variance),
+        "mean and variance are the grid's: each point counts as much as its density":
+            total(grid.mean(), grid.var()),
+        "the differences cancel without abs()":
+            0.5 * (density - normal(grid, mean, variance)).sum() * spacing,
+        "these are squares: absolute differences are wanted":
+            0.5 * (density - normal(grid, mean, variance)).square().sum() * spacing,
+        "that is the largest difference: the area of all is wanted":
+            (density - normal(grid, mean, variance)).abs().max(),
+    }, where=f"{len(grid)} points")

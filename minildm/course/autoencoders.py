@@ -53,7 +53,8 @@ class Judge:
 
     def __init__(self, test, count: int):
         self.classifier = load_classifier("mnist").to(test.images.device)
-        self.real, others = split_reference(test, test.labels[:count], torch.Generator().manual_seed(0))
+        split = split_reference(test, test.labels[:count], torch.Generator().manual_seed(0))
+        self.real, others = split
         self.images = data.to_float(test.images[self.real])
         self.reference = self.features(data.to_float(test.images[others]))
 

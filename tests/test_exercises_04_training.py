@@ -59,14 +59,14 @@ LOOP = """
 RIGHT = [
     ("noise_loss", LOSS),
     ("noise_loss", """
-        noise = torch.randn(data.shape, generator=generator)
         t = torch.rand(len(data), generator=generator)
+        eps = torch.empty(data.shape).normal_(generator=generator)
         a, s = (f(t)[:, None, None, None] for f in (schedule.alpha, schedule.sigma))
-        return F.mse_loss(network(a * data + s * noise, t, labels), noise)
+        return F.mse_loss(network(a * data + s * eps, t, labels), eps)
      """),
     ("noise_loss", """
-        t = torch.randint(1, 1001, (len(data),), generator=generator) / 1000
-        eps = torch.empty(data.shape).normal_(generator=generator)
+        t = torch.rand(data.shape[:1], generator=generator)
+        eps = torch.randn(data.shape, generator=generator)
         error = eps - network(add_noise(schedule, data, eps, t), t, labels)
         return (error ** 2).mean((1, 2, 3)).mean()
      """),
@@ -128,6 +128,16 @@ WRONG = [
         "torch.rand(1, generator=generator).expand(len(data))")),
     ("noise_loss", "the labels as well", changed(LOSS, ", labels", "")),
     ("noise_loss", "labels that the network gets|wrong|values", changed(LOSS, "labels)", "labels.flip(0))")),
+    ("noise_loss", "times first", """
+        noise = torch.randn(data.shape, generator=generator)
+        t = torch.rand(len(data), generator=generator)
+        return (network(add_noise(schedule, data, noise, t), t, labels) - noise).square().mean()
+     """),
+    ("noise_loss", "times first", """
+        t = torch.randint(1, 1001, (len(data),), generator=generator) / 1000
+        noise = torch.randn(data.shape, generator=generator)
+        return (network(add_noise(schedule, data, noise, t), t, labels) - noise).square().mean()
+     """),
     ("noise_loss", "lie in", changed(LOSS, "network(x, t,", "network(x, 1000 * t,")),
     ("noise_loss", "lie in", changed(LOSS, "torch.rand(len(data)", "torch.randn(len(data)")),
     ("noise_loss", "times are uniform", changed(LOSS, "generator=generator)\n    noise",

@@ -90,6 +90,12 @@ def judge_noised(schedule, data, x, t):
         "data and noise changed places in x_t": (x - sigma * data) / alpha.clamp(min=1e-6),
     }
     if is_noise(noise, data):
+        source = generator()
+        own = torch.rand(len(data), generator=source)
+        first = torch.randn(data.shape, generator=source)
+        # all students draw alike, so that their lessons show the same
+        if not (close(t, own) and close(noise, first, tol=1e-3)):
+            fail("draw the times first, by torch.rand, then the noise, by torch.randn")
         return noise
     if close(x, data):
         fail("the network must see noisy x_t: this is the data")

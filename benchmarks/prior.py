@@ -43,10 +43,12 @@ def measure():
     mean, std = encode_all(model.vae, data.load("mnist", pad=32).subset(20_000).images)
     flat = (mean + std * torch.randn(std.shape, generator=torch.Generator().manual_seed(0)))
     flat = flat.flatten(1)
+    # a root of the covariance, with a little added so that it has one
     root = torch.linalg.cholesky(flat.T.cov() + 1e-4 * torch.eye(flat.shape[1]))
     labels = torch.arange(N) % 10
     found = {"N(0, I)": [], "Gaussian": [], "learned": []}
     for seed in range(SEEDS):
+        # the Gaussian's latents are made of the same noise
         noise = torch.randn(N, *model.latent_shape, generator=torch.Generator().manual_seed(seed))
         blend = (flat.mean(0) + noise.flatten(1) @ root.T).reshape(noise.shape)
         images = {"N(0, I)": model.decode(noise), "Gaussian": model.decode(blend),

@@ -21,6 +21,7 @@ BLOB = 0.06         # standard deviation of a Gaussian
 def heart():
     """The centres of the Gaussians, (40, 2), float64, with mean 0 and variance 1."""
     u = torch.arange(BLOBS, dtype=torch.float64) * 2 * torch.pi / BLOBS
+    # a well-known curve
     y = 13 * u.cos() - 5 * (2 * u).cos() - 2 * (3 * u).cos() - (4 * u).cos()
     centres = torch.stack([16 * u.sin()**3, y], dim=1)
     return (centres - centres.mean(0)) / centres.std()
@@ -144,7 +145,9 @@ def show_latent_plane(pipe, latents, places, arrows, alt: str, names):
 
     centre, axes = plane_through(latents)
     corners = (latents.flatten(1) - centre) @ axes.T                       # (3, 2)
+    # the plane, and the three pictures beside it
     figure, (ax, *sides) = plt.subplots(1, 4, figsize=(WIDTH, 3.4), width_ratios=(3, 1, 1, 1))
+    # arrows of one length, whose colour says how long they were
     lengths = arrows.norm(dim=1, keepdim=True)
     step = 0.045 * (places.max() - places.min())
     ax.quiver(*places.T, *(step * arrows / lengths).T, lengths[:, 0], angles="xy",
@@ -166,10 +169,11 @@ def show_latent_plane(pipe, latents, places, arrows, alt: str, names):
 
 @torch.no_grad()
 def multiply_adds(network, *inputs) -> dict:
-    """Millions of multiply-adds of one forward pass, by kind; on the meta device nothing is computed.
+    """Millions of multiply-adds of one forward pass, by kind; meta tensors are only counted.
 
     "attention" are the two products of queries, keys and values; maps to them are "linear".
     """
+    # it counts two operations for a multiplication and an addition
     with FlopCounterMode(display=False) as counter:
         network(*inputs)
     found = {"convolutions": 0.0, "linear": 0.0, "attention": 0.0}

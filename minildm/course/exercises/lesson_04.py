@@ -118,12 +118,15 @@ def check_Residual(answer):
 
 def likely_blocks(block, x, emb):
     """{cause: result} of residual blocks with a likely mistake."""
-    short, time = block.conv_shortcut(x), block.time_emb_proj(F.silu(emb))[:, :, None, None]
+    short = block.conv_shortcut(x)
+    time = block.time_emb_proj(F.silu(emb))[:, :, None, None]
+    # what the block has made before the time is added
     first = block.conv1(F.silu(block.norm1(x)))
 
     def second(h):
         return block.conv2(F.silu(block.norm2(h)))
 
+    # the time without its SiLU
     bare = block.time_emb_proj(emb)[:, :, None, None]
     likely = {
         "the time is missing": short + second(first),

@@ -39,13 +39,13 @@ def check_multi_head(answer):
     for batch, length, more, heads, d in (2, 6, 4, 3, 4), (3, 5, 7, 2, 9), (1, 3, 8, 5, 2):
         width = heads * d
         q = randn(batch, length, width)
-        k, v = randn(batch, more, width, seed=1), randn(batch, more, width, seed=2)
+        k, v = (randn(batch, more, width, seed=i) for i in (1, 2))
         heads_of = [split(x, heads) for x in (q, k, v)]
+        # heads of positions, and heads that own every so many-th column
         wrong_heads = [x.reshape(batch, heads, -1, d) for x in (q, k, v)]
         other_heads = [interleaved(x, heads) for x in (q, k, v)]
         root = d**0.5
         result = attended(*heads_of, root)
-        one_mean = v.mean(1, keepdim=True).expand(q.shape)
         answer.case((q, k, v, heads), merge(result), {
             "the scale is missing": merge(attended(*heads_of, 1)),
             "divide by the root of d, not by d": merge(attended(*heads_of, d)),
@@ -72,7 +72,7 @@ def check_multi_head(answer):
                 result.permute(0, 2, 3, 1).reshape(q.shape),
             "the heads are not merged": result,
             "the heads are merged by their mean: side by side": result.mean(1),
-            "every query got the mean of all values": one_mean,
+            "every query got the mean of all values": v.mean(1, keepdim=True).expand(q.shape),
         }, where=f"{heads} heads of width {d}, {length} queries, {more} keys")
 
 
@@ -116,28 +116,31 @@ def likely_attentions(block, x):
     def back(tokens):
         return tokens.transpose(1, 2).reshape(x.shape)
 
-    tokens = tokens_of(block.norm(x))
-    garbled = block.norm(x).reshape(len(x), -1, x.shape[1])
-    parts = block.to_q(tokens), block.to_k(tokens), block.to_v(tokens)
-    turned = said(x_tokens := tokens_of(block.norm(x).transpose(2, 3)))
+    normed = block.norm(x)
+    tokens = tokens_of(normed)
+    q, k, v = block.to_q(tokens), block.to_k(tokens), block.to_v(tokens)
+    # without a transpose channels and positions mix
+    garbled = normed.reshape(len(x), -1, x.shape[1])
+    turned = said(tokens_of(normed.transpose(2, 3)))
+
+    def of(q, k, v):
+        return x + back(block.to_out(multi_head(q, k, v, block.heads)))
+
     return {
         "the input is missing: attention adds to it": back(said(tokens)),
         "the norm is missing": x + back(said(tokens_of(x))),
-        "what is added to is the input, not its norm": block.norm(x) + back(said(tokens)),
+        "what is added to is the input, not its norm": normed + back(said(tokens)),
         "the norm comes first, not last": block.norm(x + back(said(tokens_of(x)))),
-        "to_out is missing": x + back(multi_head(*parts, block.heads)),
+        "to_out is missing": x + back(multi_head(q, k, v, block.heads)),
         "one head only": x + back(said(tokens, 1)),
         "tokens are (B, H W, C): reshape alone cuts channels into pieces, transpose":
             x + said(garbled).reshape(x.shape),
         "tokens are (B, H W, C): transpose on the way in as well": x + back(said(garbled)),
         "back to a map: transpose before the reshape": x + said(tokens).reshape(x.shape),
         "height and width changed places": x + turned.transpose(1, 2).reshape(x.shape),
-        "keys are made by to_k, not to_q": x + back(block.to_out(
-            multi_head(block.to_q(tokens), block.to_q(tokens), block.to_v(tokens), block.heads))),
-        "values are made by to_v": x + back(block.to_out(
-            multi_head(block.to_q(tokens), block.to_k(tokens), tokens, block.heads))),
-        "the maps are of the normed input: values come of x itself": x + back(block.to_out(
-            multi_head(block.to_q(tokens), block.to_k(tokens), block.to_v(tokens_of(x)),
-                       block.heads))),
-        "each position heard itself alone": x + back(block.to_out(block.to_v(x_tokens))),
+        "keys are made by to_k, not to_q": of(q, q, v),
+        "values are made by to_v": of(q, k, tokens),
+        "the maps are of the normed input: values come of x itself":
+            of(q, k, block.to_v(tokens_of(x))),
+        "each position heard itself alone": x + back(block.to_out(v)),
     }

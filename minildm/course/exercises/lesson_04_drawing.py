@@ -25,6 +25,7 @@ def check_score(answer):
     for shape, schedule, at in ((5, 2), warped, 0.35), ((2, 3, 4, 2), schedules.flow, 0.8):
         x, t = randn(*shape), torch.tensor(at)
         alpha, sigma, x0 = schedule.alpha(t), schedule.sigma(t), wave(x, t)
+        # the noise that x holds if x0 is the data
         eps = (x - alpha * x0) / sigma
         answer.case((wave, schedule, x, t), -eps / sigma, {
             "the sign: the score points away from the noise": eps / sigma,
@@ -79,7 +80,8 @@ def check_langevin(answer):
             "half of the step goes along the score: the 2 is missing": chain(x, step, n, 1.0),
             "that is the same chain in steps of twice the size: the noise has variance `step`":
                 chain(x, step, n, 1.0, (2 * step)**0.5),
-            "the noise has variance `step`, so its factor is the root": chain(x, step, n, 0.5, step),
+            "the noise has variance `step`, so its factor is the root":
+                chain(x, step, n, 0.5, step),
             "the noise has variance `step`, not twice it":
                 chain(x, step, n, 0.5, (2 * step)**0.5),
             "the noise has variance `step`: it isn't scaled": chain(x, step, n, 0.5, 1.0),
@@ -148,6 +150,7 @@ def check_draw_ddpm(answer):
         x = randn(*shape, seed=8)
         given = schedule, x, ts
         got = answer(predicted, *given, generator())
+        # without noise no seed matters, so this is asked before seeds are
         without = walked(*given, spread=lambda a, b, k, v: 0 * v)
         if isinstance(got, torch.Tensor) and close(got, without):
             fail("no new noise: the mean alone is no sample")

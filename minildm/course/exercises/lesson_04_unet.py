@@ -59,6 +59,7 @@ def walked(net, x, emb, **other):
     def double(h):
         return F.interpolate(h, scale_factor=2.0)
 
+    # each part of the way, where a mistake may put another
     parts = {"halve": lambda h: F.avg_pool2d(h, 2), "double": double, "look": net.look,
              "deeper": net.deeper, "join": lambda h, skip: torch.cat([h, skip], dim=1),
              "last": lambda h: F.silu(net.norm(h)), **other}
@@ -72,9 +73,11 @@ def walked(net, x, emb, **other):
 
 def likely_unets(net, x, t, labels):
     """{cause: result} of small U-Nets with a likely mistake."""
-    clock, label = net.clock(sinusoid(t, net.c)), net.label(labels)
+    clock = net.clock(sinusoid(t, net.c))
+    label = net.label(labels)
     emb = clock + label
 
+    # in the place of a layer that was left out
     def nothing(h, emb=None):
         return h
 

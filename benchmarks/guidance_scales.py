@@ -15,6 +15,8 @@ import torch
 
 from benchmarks.claims import claims_of, machine
 from minildm import LatentDiffusion, data
+from minildm.data.scenes import COLOURS, detect
+from minildm.data.wordings import DIGITS, with_article
 from minildm.diffusion.guidance import cfg, classifier_guidance
 from minildm.diffusion.noisy_classifier import NoisyClassifier
 from minildm.diffusion.samplers import ddim, last
@@ -34,6 +36,8 @@ CLASSIFIER_SCALES = (1.0, 5.0, 20.0)
 NO_FIRST = 5.0          # the scale that is also drawn without a step at t = 1
 NEGATIVE_SCALES = (1.0, 1.5, 2.0)
 UNWANTED = 7
+WORDS = 160             # pictures for each negative prompt
+UNWANTED_COLOURS = ("red", "green", "blue")
 KEPT = ("label_accuracy", "fd", "precision", "recall", "diversity")
 BEYOND = 1.05           # pixels past this, before they are clipped, are no grey of a picture
 
@@ -137,7 +141,24 @@ def with_a_classifier(judge: Judge, seed: int) -> dict:
     return found
 
 
-GROUPS = {"cfg": free_of_a_classifier, "negative": away_from_sevens, "classifier": with_a_classifier}
+@torch.no_grad()
+def away_from_words(judge: Judge, seed: int) -> dict:
+    """Negative prompts in words: how many pictures have the colour, and the digit asked for."""
+    model, found = LatentDiffusion.load("scenes"), {}
+    wanted = torch.arange(WORDS) % 8
+    prompts = [f"{with_article(DIGITS[k])} in the middle" for k in wanted.tolist()]
+    for negative in ["", *UNWANTED_COLOURS, *(f"a {name} digit" for name in UNWANTED_COLOURS)]:
+        images = model.generate(prompts, STEPS, guidance_scale=2.0, negative=negative, seed=seed)
+        truth = detect(images, judge.classifier)
+        share = {name: (truth.colours[:, 0] == k).float().mean().item()
+                 for k, name in enumerate(COLOURS)}
+        right = (truth.digits[:, 0] == wanted).float().mean().item()
+        found[negative] = {"colours": share, "digit_right": right}
+    return found
+
+
+GROUPS = {"cfg": free_of_a_classifier, "negative": away_from_sevens,
+          "classifier": with_a_classifier, "words": away_from_words}
 
 
 def real_digits(judge: Judge) -> dict:

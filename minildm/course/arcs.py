@@ -6,7 +6,9 @@ Here everything is known, so that a sampler's mistakes can be told from a networ
 
 import torch
 
+from minildm.course.curves import panel, show_curves
 from minildm.course.figures import WIDTH, show
+from minildm.course.tables import print_table
 
 CLASSES, PER_CLASS, ANY = 3, 7, 3
 BLOB = 0.09             # standard deviation of a blob
@@ -80,3 +82,31 @@ def show_arrows(x, ends: dict, alt: str, height: float = 3.2):
         ax.quiver(*x.T, *(to - x).T, angles="xy", scale_units="xy", scale=1, width=0.004,
                   color="0.35", zorder=1)
     show(figure, alt=alt)
+
+
+MEASURES = "strays, %", "spread", "distance to the data"
+
+
+def measures(x, label: int, real) -> list[float]:
+    """The three numbers of `MEASURES` for samples of a class, beside as many real points."""
+    return [100 * strays(x, label), spread(x), sliced_distance(x, real)]
+
+
+def show_measures(scales, curves: dict, of_data, alt: str):
+    """Draw each measure against the guidance scale, a panel each, and print the means.
+
+    curves: {name: (seeds, 3, scales)}. of_data: the measures of a second draw of data, dashed.
+    """
+    parts = []
+    for k, title in enumerate(MEASURES):
+        lines = {name: values[:, k] for name, values in curves.items()}
+        lines["data"] = torch.full((len(scales),), of_data[k])
+        parts.append(panel(scales, lines, dashed=["data"], xlabel="guidance scale w", title=title,
+                           legend=k == 1))
+    show_curves(*parts, alt=alt)
+    rows = {"data": dict(zip(MEASURES, of_data, strict=True))}
+    for name, values in curves.items():
+        for i, scale in enumerate(scales):
+            column = values[:, :, i].mean(0).tolist()
+            rows[f"{name}, w = {scale:g}"] = dict(zip(MEASURES, column, strict=True))
+    print_table(rows)

@@ -54,15 +54,15 @@ def sliced_distance(a, b) -> float:
     return (sorted_a - sorted_b).abs().mean().item()
 
 
-def panels(titles, height: float):
-    """A figure of square panels over the centres of all classes."""
+def panels(titles, height: float, limit: float = LIMIT):
+    """A figure of square panels, up to `limit` each way, over the centres of all classes."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(titles), figsize=(WIDTH, height), squeeze=False)
     for ax, title in zip(axes[0], titles, strict=True):
         for k, centres in enumerate(CENTRES):
             ax.scatter(*centres.T, s=9, color=f"C{k}", zorder=2)
-        ax.set(title=title, xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal",
+        ax.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal",
                xticks=[-2, 0, 2], yticks=[-2, 0, 2])
     return figure, axes[0]
 
@@ -75,9 +75,9 @@ def show_points(sets: dict, alt: str, height: float = 2.5):
     show(figure, alt=alt)
 
 
-def show_arrows(x, ends: dict, alt: str, height: float = 3.2):
+def show_arrows(x, ends: dict, alt: str, limit: float = LIMIT):
     """Draw arrows from x to each named set of points, a panel for each."""
-    figure, axes = panels(ends, height)
+    figure, axes = panels(ends, 3.2, limit)
     for ax, to in zip(axes, ends.values(), strict=True):
         ax.quiver(*x.T, *(to - x).T, angles="xy", scale_units="xy", scale=1, width=0.004,
                   color="0.35", zorder=1)
@@ -102,7 +102,7 @@ def show_measures(scales, curves: dict, of_data, alt: str):
         lines = {name: values[:, k] for name, values in curves.items()}
         lines["data"] = torch.full((len(scales),), of_data[k])
         parts.append(panel(scales, lines, dashed=["data"], xlabel="guidance scale w", title=title,
-                           legend=k == 1))
+                           legend=k == 0))
     show_curves(*parts, alt=alt)
     rows = {"data": dict(zip(MEASURES, of_data, strict=True))}
     for name, values in curves.items():

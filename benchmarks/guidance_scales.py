@@ -1,9 +1,9 @@
-"""What guidance gains and costs on MNIST, scale by scale:  python -m benchmarks guidance_scales
+"""What guidance gains and costs on MNIST:  python -m benchmarks guidance_scales
 
 Each seed draws N digits at every scale, with classifier-free guidance, with a classifier of noisy
 latents, and with a negative label. `score` judges them against real digits. The results are kept in
-stored/guidance_scales.json, which lesson 08 shows.  python -m benchmarks.guidance_scales 0  measures
-one seed and one group again, for machines that are needed for other things as well.
+stored/guidance_scales.json, which lesson 08 shows. `python -m benchmarks.guidance_scales 0 cfg`
+measures one seed and one group, for machines that are needed for other things as well.
 """
 
 import json
@@ -43,7 +43,7 @@ BEYOND = 1.05           # pixels past this, before they are clipped, are no grey
 
 
 class Judge:
-    """The zoo's model and classifier, and MNIST's test set, which all drawings are compared with."""
+    """The zoo's model and classifier, and the test digits that drawings are compared with."""
 
     def __init__(self):
         self.model = LatentDiffusion.load("mnist-unet")
@@ -162,7 +162,7 @@ GROUPS = {"cfg": free_of_a_classifier, "negative": away_from_sevens,
 
 
 def real_digits(judge: Judge) -> dict:
-    """What test digits score that went through encoder and decoder: no model's debris, no guidance."""
+    """What test digits score that went through encoder and decoder, and through no network."""
     rows = torch.arange(N)
     images = judge.reference.images[rows]
     padded = data.pad_to(images, judge.model.latent_shape[-1] * judge.model.vae.config.factor)
@@ -228,7 +228,8 @@ def claims(seconds: float):
                 distance["5.0"] / min(distance.values()), seconds, detail=at)
     yield claim("recall lost from scale 1 to 3", recall["1.0"] - recall["3.0"], seconds, detail=at)
     by_classifier = mean_of("classifier", "label_accuracy")
-    yield claim("label accuracy, classifier at its best scale", max(by_classifier.values()), seconds,
+    best = max(by_classifier.values())
+    yield claim("label accuracy, classifier at its best scale", best, seconds,
                 detail=f"N = {N}, {len(runs_of('classifier'))} seeds")
     by_scale = stored()["negative 0"]
     taken = 1 - by_scale["1.5"]["unwanted"] / by_scale["1.0"]["unwanted"]

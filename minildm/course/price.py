@@ -1,4 +1,4 @@
-"""What guidance costs on digits: how lesson 08 judges a few, and shows what its benchmark stored."""
+"""What guidance costs on digits: lesson 08 judges a few, and shows what its benchmark stored."""
 
 import torch
 
@@ -70,7 +70,8 @@ def print_group(measured: dict, group: str, columns: dict = COLUMNS, real: bool 
         for title, name in columns.items():
             values = scores_of(measured, group, name)
             ranges.append(f"{title} {(values.amax(0) - values.amin(0)).max():.3f}")
-        print(f"N = {measured['n']}, {len(runs)} seeds; widest range of the seeds: {', '.join(ranges)}")
+        print(f"N = {measured['n']}, {len(runs)} seeds; widest range of the seeds:",
+              ", ".join(ranges))
 
 
 def print_words(words: dict):

@@ -60,10 +60,9 @@ from minildm.course.exercises.lesson_07 import *  # noqa: F403
 from minildm.course.exercises.lesson_08 import (
     check_cfg,
     check_classifier_guidance,
-    check_exact_x0,
-    check_log_density,
     check_towards_both,
 )
+from minildm.course.exercises.lesson_08_exact import check_exact_x0, check_log_density
 from minildm.course.exercises.lesson_08_training import (
     check_label_loss,
     check_PointNetwork,

@@ -1,4 +1,4 @@
-"""The checks of lesson 08's own network: what it takes, its loss with dropped labels, its training."""
+"""The checks of lesson 08's own network: its inputs, its loss with dropped labels, its training."""
 
 import torch
 import torch.nn.functional as F
@@ -277,4 +277,4 @@ def judge_steps(network, lr: float, steps: int):
         fail("the learning rate stays the same: it falls to 0 in equal parts")
     if not close(moved, want, 0.12):
         told = ", ".join(f"{rate:.3g}" for rate in moved[:4].tolist())
-        fail(f"Adam with a rate that falls in equal parts from {lr} to 0: the steps are {told}, ...")
+        fail(f"Adam with a rate that falls in equal parts from {lr} to 0: its steps are {told}")

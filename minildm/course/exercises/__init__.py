@@ -56,7 +56,17 @@ from minildm.course.exercises.lesson_05 import (
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
 from minildm.course.exercises.lesson_07 import *  # noqa: F403
-from minildm.course.exercises.lesson_08 import *  # noqa: F403
+from minildm.course.exercises.lesson_08 import (
+    check_cfg,
+    check_classifier_guidance,
+    check_towards_both,
+)
+from minildm.course.exercises.lesson_08_exact import check_exact_x0, check_log_density
+from minildm.course.exercises.lesson_08_training import (
+    check_label_loss,
+    check_PointNetwork,
+    check_train,
+)
 from minildm.course.exercises.lesson_09 import *  # noqa: F403
 from minildm.course.exercises.lesson_10 import *  # noqa: F403
 from minildm.course.exercises.lesson_14 import (

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.claims import claims_of, machine
 from minildm import LatentDiffusion, data
+from minildm.course.race import STORED, at_best_rate, gain_of_size, interval, pairs_of, stored_race
 from minildm.diffusion.denoiser import Denoiser, logit_normal
 from minildm.diffusion.schedules import flow
 from minildm.latents import encode_all, sample_latents
@@ -29,12 +30,10 @@ from minildm.training.loop import TrainConfig, fit
 
 claim = claims_of("dit")
 
-STORED = Path(__file__).parent / "stored" / "dit.json"
 STEPS, BATCH = 180, 64
 TRAINING, HELD_OUT = 16_000, 2_000      # digits
 RATES = (8e-3, 1.6e-2, 3.2e-2)
 SWEEP_SEED, SEEDS = 0, (1, 2, 3)
-T_95 = 4.303        # Student's t for two degrees of freedom: 95 % of three seeds' means
 
 
 def dit(dim: int, depth: int):
@@ -140,37 +139,18 @@ class Race:
         self.path.write_text(text + "\n")
 
 
-def at_best_rate(runs: list[dict], name: str) -> tuple[float, torch.Tensor]:
-    """A network's best rate by the sweep's seed, and the losses (3,) of the other seeds at it."""
-    sweep = {row["lr"]: row["loss"] for row in runs
-             if row["network"] == name and row["seed"] == SWEEP_SEED}
-    rate = min(sweep, key=sweep.get)
-    losses = [row["loss"] for seed in SEEDS for row in runs
-              if (row["network"], row["lr"], row["seed"]) == (name, rate, seed)]
-    return rate, torch.tensor(losses)
-
-
-def interval(values: torch.Tensor) -> tuple[float, float]:
-    """The mean of three values, and half the width of its 95 % interval."""
-    return values.mean().item(), T_95 * values.std().item() / len(values)**0.5
-
-
 def measure():
     race = Race()
     race.finish()
+    table = stored_race(race.path)
     seconds = sum(row["seconds"] for row in race.runs)
-    names = list(NETWORKS)
-    losses = {name: at_best_rate(race.runs, name)[1] for name in names}
-    half = len(names) // 2
-    pairs = list(zip(names[:half], names[half:], strict=True))
-    for a, b in pairs:
-        ratio = multiply_adds(NETWORKS[a]()) / multiply_adds(NETWORKS[b]())
-        yield row_of("held-out loss, DiT - U-Net", losses[a] - losses[b], seconds,
-                     f"{a}, {b}, {ratio:.2f} of its multiply-adds", wanted=-1)
+    for a, b in pairs_of(table):
+        costs = [table["networks"][name]["multiply_adds"] for name in (a, b)]
+        less = at_best_rate(table, a)[1] - at_best_rate(table, b)[1]
+        yield row_of("held-out loss, DiT - U-Net", less, seconds,
+                     f"{a}, {b}, {costs[0] / costs[1]:.2f} of its multiply-adds", wanted=-1)
     # differences of losses: what no network can lower cancels in them
-    (small, small_unet), (large, large_unet) = pairs[0], pairs[-1]
-    gain = (losses[small] - losses[large]) - (losses[small_unet] - losses[large_unet])
-    yield row_of("what size lowers the loss by, DiT - U-Net", gain, seconds,
+    yield row_of("what size lowers the loss by, DiT - U-Net", gain_of_size(table), seconds,
                  "smallest to largest", wanted=1)
 
 

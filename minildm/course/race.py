@@ -11,8 +11,10 @@ import torch
 
 import minildm
 from minildm import MinildmError
+from minildm.course.figures import show
 
 STORED = Path(minildm.__file__).parents[1] / "benchmarks" / "stored" / "dit.json"
+STYLES = {"DiT": {"color": "C0", "marker": "o"}, "U-Net": {"color": "C1", "marker": "s"}}
 T_95 = 4.303        # Student's t for two degrees of freedom: 95 % of three seeds' means
 
 
@@ -104,23 +106,23 @@ def show_race(race: dict, alt: str):
     """Two panels: the sweep of each network's rate, and the loss at the best one against cost."""
     import matplotlib.pyplot as plt
 
-    from minildm.course.figures import show
-
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
-    styles = {"DiT": ("C0", "o"), "U-Net": ("C1", "s")}
     for pair in pairs_of(race):
         for name in pair:
-            colour, marker = styles[name.split(" ")[0]]
-            large = pair == pairs_of(race)[-1]
+            # the larger of two sizes is drawn with a full line
+            line = "-" if pair == pairs_of(race)[-1] else "--"
             sweep = sweep_of(race, name)
-            left.plot(list(sweep), list(sweep.values()), color=colour, marker=marker, label=name,
-                      linestyle="-" if large else "--", markersize=4)
-    for place, (kind, (colour, marker)) in enumerate(styles.items()):
-        points = [(race["networks"][pair[place]]["multiply_adds"] / 1e6,
-                   *interval(at_best_rate(race, pair[place])[1])) for pair in pairs_of(race)]
-        right.errorbar(*zip(*points, strict=True), color=colour, marker=marker, capsize=3,
-                       label=kind)
+            left.plot(list(sweep), list(sweep.values()), line, label=name, markersize=4,
+                      **STYLES[name.split(" ")[0]])
+    for place, kind in enumerate(STYLES):
+        names = [pair[place] for pair in pairs_of(race)]
+        costs = [race["networks"][name]["multiply_adds"] / 1e6 for name in names]
+        means, halves = zip(*(interval(at_best_rate(race, name)[1]) for name in names), strict=True)
+        right.errorbar(costs, means, halves, capsize=3, label=kind, **STYLES[kind])
     left.set(xscale="log", xlabel="learning rate (one seed)", ylabel="held-out loss")
+    rates = sorted({row["lr"] for row in race["runs"]})
+    left.set_xticks(rates, [f"{rate:g}" for rate in rates], minor=False)
+    left.set_xticks([], minor=True)
     right.set(xlabel="million multiply-adds a latent (best rate, three seeds)")
     left.legend()
     right.legend()

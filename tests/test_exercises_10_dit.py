@@ -142,7 +142,8 @@ RIGHT = [
 WRONG = [
     ("train_dit", "as long as the first|full rate|last steps", changed((RATE, "pass"))),
     ("train_dit", "with AdamW it would", changed(("torch.optim.AdamW", "torch.optim.SGD"),
-                                                 (", betas=(0.9, 0.95)", ""))),
+                                                 (", betas=(0.9, 0.95)", ""), (
+        "        nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n", ""))),
     ("train_dit", "with AdamW it would", changed(("lr * rate_at(i, steps)", "rate_at(i, steps)"))),
     ("train_dit", "add up", changed(("        optimizer.zero_grad()\n", ""))),
     ("train_dit", "backward", changed(("        loss.backward()\n", ""))),

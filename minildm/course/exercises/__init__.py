@@ -27,14 +27,11 @@ from minildm.course.exercises.lesson_02 import (
 )
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
-    check_alpha_bar,
-    check_latent_scale,
-    check_log_snr,
+    check_BetaSchedule,
     check_time_at,
-    check_walk,
 )
 from minildm.course.exercises.lesson_03_back import (
-    check_gaussian_gap,
+    check_latent_scale,
     check_posterior_weights,
     check_reverse_step,
 )

@@ -49,11 +49,17 @@ from minildm.course.exercises.lesson_04_training import (
     check_up_inputs,
 )
 from minildm.course.exercises.lesson_05 import (
+    check_ddim,
     check_ddim_step,
-    check_eps_to_v,
-    check_look_ahead,
+    check_ddpm,
     check_posterior,
-    check_sample,
+)
+from minildm.course.exercises.lesson_05_solvers import (
+    check_dpmpp_2m,
+    check_from_x0,
+    check_heun,
+    check_on_schedule,
+    check_to_x0,
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
 from minildm.course.exercises.lesson_07 import *  # noqa: F403

@@ -14,7 +14,7 @@ from benchmarks.claims import ROOT, write_table
 # in the order of the table
 BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "sharp", "copies", "metrics", "clip", "scenes", "pointing",
-    "guidance", "cifar", "fashion", "steps", "samplers", "dit", "parity", "published_speed",
+    "guidance", "cifar", "fashion", "steps", "quality", "samplers", "dit", "parity", "published_speed",
     "peers", "gpu", "kill", "lessons", "unit")
 
 

@@ -35,8 +35,9 @@ WORLD = [("ddim", 1)]
 WORLD += [("ddpm", k) for k in (2, 5, 10, 20, 50, 100, 1000)]
 WORLD += [("ddim", k) for k in (2, 5, 10, 20, 50, 100)]
 WORLD += [("dpmpp_2m", k) for k in (5, 10, 20, 50)]
-NETWORK = [("ddim", 1), ("ddpm", 2), ("ddpm", 5), ("ddpm", 20), ("ddim", 2), ("ddim", 5),
-           ("ddim", 20), ("dpmpp_2m", 5), ("dpmpp_2m", 20), ("ddim", 50)]
+# one seed: a call of the network costs fifty times one of the formula
+NETWORK = [("ddim", 1)] + [(name, k) for name in ("ddpm", "ddim") for k in (2, 3, 5, 10, 20)]
+NETWORK += [("dpmpp_2m", 5), ("dpmpp_2m", 20), ("ddim", 50)]
 
 
 class Judge:
@@ -46,8 +47,12 @@ class Judge:
         self.model, self.classifier = model, load_classifier("mnist")
 
     @torch.no_grad()
-    def features(self, latents):
-        return self.of_images(torch.cat([self.model.decode(part) for part in latents.split(250)]))
+    def features(self, latents, name: str):
+        """Features of a set of latents, kept under a name."""
+        def make():
+            return self.of_images(torch.cat([self.model.decode(z) for z in latents.split(250)]))
+
+        return kept(KEPT / f"features-{name}.pt", make)
 
     def of_images(self, images):
         return in_batches(self.classifier.features, images.clamp(-1, 1))
@@ -95,13 +100,16 @@ def draw_in_world(model, world: Blobs, name: str, steps: int, seed: int):
 def score_world(model, judge: Judge) -> dict:
     """FD of each row and seed, and how many drawings end at the picture that many steps end at."""
     world, generator = digits_world(model), torch.Generator().manual_seed(0)
-    reference = judge.features(world.draw(10 * N, generator))
-    floor = [frechet_distance(judge.features(world.draw(N, generator)), reference) for _ in SEEDS]
+    reference = judge.features(world.draw(10 * N, generator), "world-reference")
+    own = [judge.features(world.draw(N, generator), f"world-own-{seed}") for seed in SEEDS]
+    floor = [frechet_distance(each, reference) for each in own]
     ends = [draw_in_world(model, world, "dpmpp_2m", 200, seed) for seed in SEEDS]
     found = []
     for name, steps in WORLD:
         drawn = [draw_in_world(model, world, name, steps, seed) for seed in SEEDS]
-        fd = [frechet_distance(judge.features(latents), reference) for latents in drawn]
+        seen = [judge.features(latents, f"world-{name}-{steps}-{seed}")
+                for latents, seed in zip(drawn, SEEDS, strict=True)]
+        fd = [frechet_distance(each, reference) for each in seen]
         same = [nearest(world, a).eq(nearest(world, b)).float().mean().item()
                 for a, b in zip(drawn, ends, strict=True)]
         found.append({"sampler": name, "steps": steps, "fd": fd, "same": same})
@@ -136,27 +144,35 @@ def draw(model, name: str, steps: int, seed: int, first: int):
     return kept(KEPT / f"{name}-{steps}-{seed}-{first}.pt", make)
 
 
-def draw_all(model, name: str, steps: int, seed: int):
+def draw_all(model, name: str, steps: int, seed: int = 0):
     return torch.cat([draw(model, name, steps, seed, first) for first in range(0, N, CHUNK)])
 
 
+def spread_of(features, reference, times: int = 20) -> float:
+    """The standard deviation of the FD, by drawing N of the N features again and again."""
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(times):
+        again = torch.randint(len(features), (len(features),), generator=generator)
+        found.append(frechet_distance(features[again], reference))
+    return torch.tensor(found).std().item()
+
+
 def score_network(model, judge: Judge) -> dict:
-    """FD, label accuracy and the distance from the many-step end of each row and seed."""
+    """FD, its spread, label accuracy and the distance from the many-step end of each row."""
     test, labels = data.load("mnist", "test"), torch.arange(N) % 10
     own, others = split_reference(test, labels, torch.Generator().manual_seed(0))
     reference = judge.of_images(data.to_float(test.images[others]))
     floor = frechet_distance(judge.of_images(data.to_float(test.images[own])), reference)
-    ends = [draw(model, "dpmpp_2m", 100, seed, 0) for seed in SEEDS]
+    end = draw(model, "dpmpp_2m", 100, 0, 0)
     found = []
     for name, steps in NETWORK:
-        drawn = [draw_all(model, name, steps, seed) for seed in SEEDS]
-        seen = [judge.features(latents) for latents in drawn]
-        row = {"sampler": name, "steps": steps,
-               "fd": [frechet_distance(each, reference) for each in seen],
-               "right": [label_accuracy(judge.classifier.head(each), labels) for each in seen]}
+        latents = draw_all(model, name, steps)
+        seen = judge.features(latents, f"{name}-{steps}")
+        row = {"sampler": name, "steps": steps, "fd": [frechet_distance(seen, reference)],
+               "fd_sd": [spread_of(seen, reference)],
+               "right": [label_accuracy(judge.classifier.head(seen), labels)]}
         if name != "ddpm":
-            row["gap"] = [(latents[:CHUNK] - end).square().mean().sqrt().item()
-                          for latents, end in zip(drawn, ends, strict=True)]
+            row["gap"] = [(latents[:CHUNK] - end).square().mean().sqrt().item()]
         found.append(row)
     return {"rows": found, "floor": floor}
 

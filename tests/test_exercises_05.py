@@ -5,7 +5,8 @@ import re
 import pytest
 from support.answers import cases, passes, told, written
 
-from minildm.course.exercises.lesson_05 import ddim_step, posterior
+from minildm.course.exercises.lesson_05 import posterior
+from minildm.course.exercises.lesson_05_ddim import ddim_step
 from minildm.diffusion import samplers, schedules
 
 HELPERS = {"samplers": samplers, "schedules": schedules, "posterior": posterior,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.answers import cases, passes, told, written
 
-from minildm.course.exercises.lesson_05 import ddim_step
+from minildm.course.exercises.lesson_05_ddim import ddim_step
 from minildm.course.exercises.lesson_05_solvers import to_x0
 from minildm.diffusion import denoiser, samplers, schedules
 from minildm.diffusion.schedules import log_snr
@@ -122,7 +122,8 @@ RIGHT = [
         x, path, past = noise, [noise], []
         for t, s in zip(ts[:-1], ts[1:]):
             x0 = denoise(x, t)
-            lam, lam_s = (math.log(max(schedule.alpha(u), 1e-9) / max(schedule.sigma(u), 1e-30)) for u in (t, s))
+            lam, lam_s = (math.log(max(schedule.alpha(u), 1e-9) / max(schedule.sigma(u), 1e-30))
+                          for u in (t, s))
             used = x0
             if past and s > 0:
                 then, guess = past[-1]

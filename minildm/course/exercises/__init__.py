@@ -48,12 +48,8 @@ from minildm.course.exercises.lesson_04_training import (
     check_loss_each,
     check_up_inputs,
 )
-from minildm.course.exercises.lesson_05 import (
-    check_ddim,
-    check_ddim_step,
-    check_ddpm,
-    check_posterior,
-)
+from minildm.course.exercises.lesson_05 import check_ddpm, check_posterior
+from minildm.course.exercises.lesson_05_ddim import check_ddim, check_ddim_step
 from minildm.course.exercises.lesson_05_solvers import (
     check_dpmpp_2m,
     check_from_x0,

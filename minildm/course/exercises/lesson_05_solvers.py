@@ -10,15 +10,15 @@ from minildm.course.exercises.lesson_05 import (
     Counted,
     asked_once_per_step,
     curved,
-    ddim,
-    ddim_step,
+    ends_of,
     path_case,
     whole_path,
 )
+from minildm.course.exercises.lesson_05_ddim import ddim, ddim_step
 from minildm.diffusion import denoiser, samplers, schedules
 from minildm.diffusion.schedules import log_snr
 
-# ---- Heun ------------------------------------------------------------------------------------------
+# ---- Heun ----------------------------------------------------------------------------------------
 
 def heun(denoise, schedule, noise, ts):
     return whole_path(samplers.heun(denoise, schedule, noise, ts), noise)
@@ -38,6 +38,17 @@ def check_heun(answer):
                  "once where the step ends at sigma = 0")
 
 
+def noise_in(schedule, x, x0, t):
+    return (x - schedule.alpha(t) * x0) / schedule.sigma(t)
+
+
+def change(schedule, x0, eps, t, s):
+    """x0 d alpha + eps d sigma, with both constant from t to s."""
+    d_alpha = schedule.alpha(s) - schedule.alpha(t)
+    d_sigma = schedule.sigma(s) - schedule.sigma(t)
+    return d_alpha * x0 + d_sigma * eps
+
+
 def wrong_heuns(schedule, noise, ts, want) -> dict:
     """Where likely mistakes in Heun's method lead."""
     def walk(move):
@@ -49,30 +60,23 @@ def wrong_heuns(schedule, noise, ts, want) -> dict:
             path.append(end if schedule.sigma(s) == 0 else move(x, x0, end, t, s))
         return torch.stack(path)
 
-    def noise_in(x, x0, t):
-        return (x - schedule.alpha(t) * x0) / schedule.sigma(t)
-
-    def change(x0, eps, t, s):
-        d_alpha = schedule.alpha(s) - schedule.alpha(t)
-        d_sigma = schedule.sigma(s) - schedule.sigma(t)
-        return d_alpha * x0 + d_sigma * eps
-
     def mean_change(x, x0, x0_end, eps_end, t, s):
-        return change((x0 + x0_end) / 2, (noise_in(x, x0, t) + eps_end) / 2, t, s)
+        eps = (noise_in(schedule, x, x0, t) + eps_end) / 2
+        return change(schedule, (x0 + x0_end) / 2, eps, t, s)
 
     def far(end, s):
         x0_end = curved(end, s)
-        return x0_end, noise_in(end, x0_end, s)
+        return x0_end, noise_in(schedule, end, x0_end, s)
 
     def guesses_only(x, x0, end, t, s):
         return ddim_step(schedule, x, (x0 + curved(end, s)) / 2, t, s)
 
-    likely = {
+    likely = ends_of(want) | {
         "that is DDIM: the second look is missing": ddim(curved, schedule, noise, ts),
         "the step begins at x again, not at its first end": walk(
             lambda x, x0, end, t, s: end + mean_change(x, x0, *far(end, s), t, s)),
         "the mean of both ends is wanted, not the far end alone": walk(
-            lambda x, x0, end, t, s: x + change(*far(end, s), t, s)),
+            lambda x, x0, end, t, s: x + change(schedule, *far(end, s), t, s)),
         "the sum of both ends: the mean is wanted": walk(
             lambda x, x0, end, t, s: x + 2 * mean_change(x, x0, *far(end, s), t, s)),
         "the noise is averaged too: with the mean guess alone, eps is not the mean of both":
@@ -81,14 +85,11 @@ def wrong_heuns(schedule, noise, ts, want) -> dict:
             lambda x, x0, end, t, s: x + mean_change(x, x0, *far(end, t), t, s)),
         "the second look is at the first end of the step, not at x again": walk(
             lambda x, x0, end, t, s: x + mean_change(x, x0, *far(x, s), t, s)),
-        "the last step is missing": want[:-1],
-        "the start, noise itself, is missing": want[1:],
-        "that is the end alone: all of the path is wanted": want[-1],
     }
     return {cause: wrong for cause, wrong in likely.items() if wrong.isfinite().all()}
 
 
-# ---- DPM-Solver++ 2M -------------------------------------------------------------------------------
+# ---- DPM-Solver++ 2M -----------------------------------------------------------------------------
 
 def dpmpp_2m(denoise, schedule, noise, ts):
     return whole_path(samplers.dpmpp_2m(denoise, schedule, noise, ts), noise)
@@ -107,8 +108,27 @@ def check_dpmpp_2m(answer):
         asked_once_per_step(counted, 1, len(ts) - 1)
     # alpha(1) is -4e-8 on cosine; what stands in for its logarithm hardly matters
     noise, ts = randn(3, 2, seed=3), torch.tensor((1.0, 0.7, 0.4, 0.1))
-    answer.case((curved, schedules.cosine, noise, ts), dpmpp_2m(curved, schedules.cosine, noise, ts),
-                tol=0.1, where="cosine, from t = 1, where alpha is 0 up to rounding")
+    want = dpmpp_2m(curved, schedules.cosine, noise, ts)
+    answer.case((curved, schedules.cosine, noise, ts), want, tol=0.1,
+                where="cosine, from t = 1, where alpha is 0 up to rounding")
+
+
+# what the guess x0 becomes, from the one before; old and new are the steps' lengths
+WRONG_LINES = {
+    "half a step ahead: this goes a whole one":
+        lambda x0, before, old, new: x0 + new / old * (x0 - before),
+    "upside down: the step to come over the step before":
+        lambda x0, before, old, new: x0 + old / new / 2 * (x0 - before),
+    "the steps are not equally long in ell: their ratio is missing":
+        lambda x0, before, old, new: x0 + (x0 - before) / 2,
+    "back, not ahead: the sign": lambda x0, before, old, new: x0 - new / old / 2 * (x0 - before),
+    "start from x0, not from the guess before":
+        lambda x0, before, old, new: before + new / old / 2 * (x0 - before),
+    "divide by the length of the step before":
+        lambda x0, before, old, new: x0 + new / 2 * (x0 - before),
+    "half way between both guesses is in the past":
+        lambda x0, before, old, new: (x0 + before) / 2,
+}
 
 
 def wrong_2ms(schedule, noise, ts, want) -> dict:
@@ -119,7 +139,7 @@ def wrong_2ms(schedule, noise, ts, want) -> dict:
         path, before = [noise], None
         for i, (t, s) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
             x0 = used = curved(path[-1], t)
-            # at first there is no past, and a step to the data has no end in lambda
+            # at first there is no past, and a step to the data has no end in ell
             if i > 0 and schedule.sigma(s) > 0:
                 used = ahead(x0, before, clock[i] - clock[i - 1], clock[i + 1] - clock[i])
             path.append(ddim_step(schedule, path[-1], used, t, s))
@@ -129,35 +149,19 @@ def wrong_2ms(schedule, noise, ts, want) -> dict:
     def right(x0, before, old, new):
         return x0 + new / old / 2 * (x0 - before)
 
-    likely = {
+    likely = ends_of(want) | {
         "that is DDIM: nothing is extrapolated": ddim(curved, schedule, noise, ts),
-        "half a step ahead: this goes a whole one":
-            walk(lambda x0, before, old, new: x0 + new / old * (x0 - before)),
-        "upside down: the step to come over the step before":
-            walk(lambda x0, before, old, new: x0 + old / new / 2 * (x0 - before)),
-        "the steps are not equally long in lambda: their ratio is missing":
-            walk(lambda x0, before, old, new: x0 + (x0 - before) / 2),
-        "back, not ahead: the sign":
-            walk(lambda x0, before, old, new: x0 - new / old / 2 * (x0 - before)),
-        "start from x0, not from the guess before":
-            walk(lambda x0, before, old, new: before + new / old / 2 * (x0 - before)),
-        "divide by the length of the step before":
-            walk(lambda x0, before, old, new: x0 + new / 2 * (x0 - before)),
-        "half way between both guesses is in the past":
-            walk(lambda x0, before, old, new: (x0 + before) / 2),
-        "the line is over lambda = log(alpha / sigma), not over t": walk(right, ts),
-        "the line is over lambda, the logarithm of the ratio":
+        **{cause: walk(line) for cause, line in WRONG_LINES.items()},
+        "the line is over ell = log(alpha / sigma), not over t": walk(right, ts),
+        "the line is over ell, the logarithm of the ratio":
             walk(right, schedule.alpha(ts) / schedule.sigma(ts)),
         "remember the guess itself, not the extrapolated one":
             walk(right, remember_ahead=True),
-        "the last step is missing": want[:-1],
-        "the start, noise itself, is missing": want[1:],
-        "that is the end alone: all of the path is wanted": want[-1],
     }
     return {cause: wrong for cause, wrong in likely.items() if wrong.isfinite().all()}
 
 
-# ---- what a network may predict --------------------------------------------------------------------
+# ---- what a network may predict ------------------------------------------------------------------
 
 KINDS = "eps", "x0", "v", "flow"
 KIND_CASES = ("an odd one", warped, 0.61, (4, 5)), ("flow", schedules.flow, 0.23, (2, 3, 5, 4))

@@ -31,13 +31,11 @@ N, SEEDS, CHUNK = 1000, (0, 1, 2), 100
 STORED = ROOT / "benchmarks" / "stored" / "quality.json"
 KEPT = BUILD / "quality"
 # (sampler, steps); one step is the first guess, the same for all, and 2M's second one is DDIM's
-WORLD = [("ddim", 1)]
-WORLD += [("ddpm", k) for k in (2, 5, 10, 20, 50, 100, 1000)]
-WORLD += [("ddim", k) for k in (2, 5, 10, 20, 50, 100)]
-WORLD += [("dpmpp_2m", k) for k in (5, 10, 20, 50)]
-# one seed: a call of the network costs fifty times one of the formula
-NETWORK = [("ddim", 1)] + [(name, k) for name in ("ddpm", "ddim") for k in (2, 3, 5, 10, 20)]
-NETWORK += [("dpmpp_2m", 5), ("dpmpp_2m", 20), ("ddim", 50)]
+WORLD = [("ddim", 1)] + [("ddpm", k) for k in (2, 5, 10, 20, 50, 100, 1000)]
+WORLD += [("ddim", k) for k in (2, 5, 10, 20, 50)] + [("dpmpp_2m", k) for k in (5, 10, 20)]
+# one seed: a call of the network costs as much as sixty of the formula
+NETWORK = [("ddim", 1)] + [(name, k) for name in ("ddpm", "ddim") for k in (2, 5, 20)]
+NETWORK += [("dpmpp_2m", 5), ("dpmpp_2m", 20)]
 
 
 class Judge:
@@ -197,7 +195,7 @@ def measure():
     seconds = time.perf_counter() - began
     many = mean_of(world, "ddpm", 1000)
     for name, steps in ("ddim", 50), ("dpmpp_2m", 20):
-        yield claim(f"perfect denoiser, Fréchet distance of {name} in {steps} steps / ddpm in 1,000",
-                    mean_of(world, name, steps) / many, seconds)
-    yield claim("network, Fréchet distance of ddim in 5 steps / in 50",
-                mean_of(network, "ddim", 5) / mean_of(network, "ddim", 50), seconds)
+        yield claim(f"perfect denoiser, Fréchet distance of {name} in {steps} steps - ddpm's in 1,000",
+                    mean_of(world, name, steps) - many, seconds)
+    yield claim("network, Fréchet distance of ddim in 5 steps - in 20",
+                mean_of(network, "ddim", 5) - mean_of(network, "ddim", 20), seconds)

@@ -61,14 +61,14 @@ def test_distance_is_0_for_equal_sets_and_the_shift_of_shifted_ones():
 
 
 def test_slope_is_that_of_a_power_law():
-    assert abs(slope([1, 2, 4, 8], [3 * k**-1.5 for k in (1, 2, 4, 8)]) + 1.5) < 1e-9
+    assert abs(slope([1, 2, 4, 8], [3 * k**-1.5 for k in (1, 2, 4, 8)]) + 1.5) < 1e-6
 
 
 def test_jump_and_noise_ends_at_guesses():
     world = Blobs(heart(), 0.06)
     ends = jump_and_noise(world.denoiser(cosine), cosine, torch.randn(50, 2, generator=generator()),
                           time_grid(5), generator())
-    assert torch.cdist(ends, world.centres).amin(1).max() < 0.5
+    assert torch.cdist(ends, world.centres).amin(1).median() < 0.2
 
 
 def test_pictures_carry_their_text(monkeypatch):

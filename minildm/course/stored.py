@@ -10,7 +10,7 @@ FOLDER = Path(minildm.__file__).parents[1] / "benchmarks" / "stored"
 
 
 def stored(name: str) -> dict:
-    """The stored results of a benchmark; MinildmError where the repository's files are not there."""
+    """The stored results of a benchmark; MinildmError where the repository is not there."""
     path = FOLDER / f"{name}.json"
     if not path.is_file():
         raise MinildmError(f"there is no {path}", "stored",

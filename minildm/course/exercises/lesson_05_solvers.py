@@ -29,13 +29,13 @@ def check_heun(answer):
     for where, schedule, shape, times in WALKS:
         noise, ts, counted = randn(*shape, seed=3), torch.tensor(times), Counted()
         want = heun(curved, schedule, noise, ts)
-        path_case(answer, (counted, schedule, noise, ts), want, wrong_heuns(schedule, noise, ts, want),
-                  where)
+        likely = wrong_heuns(schedule, noise, ts, want)
+        path_case(answer, (counted, schedule, noise, ts), want, likely, where)
         # a step to the data asks once
         calls = 2 * (len(ts) - 1) - int(schedule.sigma(ts[-1]) == 0)
         if counted.asked != calls:
-            fail(f"denoise was asked {counted.asked} times, {calls} are enough: twice per step, and "
-                 "once where the step ends at sigma = 0")
+            fail(f"denoise was asked {counted.asked} times, {calls} are enough: twice per step, "
+                 "and once where the step ends at sigma = 0")
 
 
 def noise_in(schedule, x, x0, t):
@@ -103,8 +103,8 @@ def check_dpmpp_2m(answer):
     for where, schedule, shape, times in cases:
         noise, ts, counted = randn(*shape, seed=3), torch.tensor(times), Counted()
         want = dpmpp_2m(curved, schedule, noise, ts)
-        path_case(answer, (counted, schedule, noise, ts), want, wrong_2ms(schedule, noise, ts, want),
-                  where)
+        likely = wrong_2ms(schedule, noise, ts, want)
+        path_case(answer, (counted, schedule, noise, ts), want, likely, where)
         asked_once_per_step(counted, 1, len(ts) - 1)
     # alpha(1) is -4e-8 on cosine; what stands in for its logarithm hardly matters
     noise, ts = randn(3, 2, seed=3), torch.tensor((1.0, 0.7, 0.4, 0.1))

@@ -74,7 +74,7 @@ def kept(path: Path, make):
     return torch.load(path)
 
 
-# ---- the perfect denoiser --------------------------------------------------------------------------
+# ---- the perfect denoiser ------------------------------------------------------------------------
 
 def digits_world(model) -> Blobs:
     """A thousand training digits' latents, each with a little noise."""
@@ -119,7 +119,7 @@ def nearest(world: Blobs, latents):
     return torch.cdist(latents.flatten(1), world.centres.flatten(1)).argmin(1)
 
 
-# ---- the network -----------------------------------------------------------------------------------
+# ---- the network ---------------------------------------------------------------------------------
 
 def on_cosine(model, labels):
     """The model's denoiser as denoise(x, t) on cosine: it is asked at equal sigma / alpha."""
@@ -175,7 +175,7 @@ def score_network(model, judge: Judge) -> dict:
     return {"rows": found, "floor": floor}
 
 
-# ---- both ------------------------------------------------------------------------------------------
+# ---- both ----------------------------------------------------------------------------------------
 
 def mean_of(scores: dict, name: str, steps: int, key: str = "fd") -> float:
     """The mean over seeds of one row's score."""
@@ -195,7 +195,7 @@ def measure():
     seconds = time.perf_counter() - began
     many = mean_of(world, "ddpm", 1000)
     for name, steps in ("ddim", 50), ("dpmpp_2m", 20):
-        yield claim(f"perfect denoiser, Fréchet distance of {name} in {steps} steps - ddpm's in 1,000",
-                    mean_of(world, name, steps) - many, seconds)
+        what = f"perfect denoiser, Fréchet distance of {name} in {steps} steps - ddpm's in 1,000"
+        yield claim(what, mean_of(world, name, steps) - many, seconds)
     yield claim("network, Fréchet distance of ddim in 5 steps - in 20",
                 mean_of(network, "ddim", 5) - mean_of(network, "ddim", 20), seconds)

@@ -44,12 +44,14 @@ from minildm.course.exercises.lesson_04_drawing import (
 )
 from minildm.course.exercises.lesson_04_training import check_ema_step, check_noise_loss
 from minildm.course.exercises.lesson_04_unet import check_SmallUNet
-from minildm.course.exercises.lesson_05 import (
-    check_ddim_step,
-    check_eps_to_v,
-    check_look_ahead,
-    check_posterior,
-    check_sample,
+from minildm.course.exercises.lesson_05 import check_ddpm, check_posterior
+from minildm.course.exercises.lesson_05_ddim import check_ddim, check_ddim_step
+from minildm.course.exercises.lesson_05_solvers import (
+    check_dpmpp_2m,
+    check_from_x0,
+    check_heun,
+    check_on_schedule,
+    check_to_x0,
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
 from minildm.course.exercises.lesson_07 import *  # noqa: F403

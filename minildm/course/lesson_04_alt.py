@@ -21,7 +21,7 @@ ALT = {
         "dark edges as well at +8.",
     "unit":
         "Likeness to t = 0.5: with the factor 1000 a narrow peak at 0.5 and between 0.15 and "
-        "0.6 elsewhere; without it the curve stays at 1 everywhere.",
+        "0.6 elsewhere; without it the curve stays between 0.99 and 1.",
     "halved":
         "Six digits; their blocky averages over 4 by 4 pixels; and what was lost, the "
         "strokes' edges.",
@@ -46,11 +46,11 @@ ALT = {
         "forty blobs at 0.",
     "guesses":
         "A seven at eight times. Decoded x_t is lost after 0.3. Yours: a seven up to 0.6, "
-        "broken at 0.7 and 0.8, static at 0.98. mnist-unet: a seven at all times, blurrier "
-        "and smoother at large ones.",
+        "broken from 0.7 on, static at 0.98. mnist-unet: a seven at all times, blurrier and "
+        "smoother at large ones.",
     "own":
-        "Thirty digits, three of each: zeros, ones, fours and sevens are clear; some threes, "
-        "fives and sixes are broken.",
+        "Thirty digits, three of each: ones, fours and sevens can be read; some of the others, "
+        "twos, threes, fives, sixes and nines above all, are broken.",
     "plane":
         "Arrows in a plane through a 7, a 2 and a 1: they lead from all sides to three "
         "places, one at the 1, one beside the 7, one beside the 2. To the right the three "
@@ -63,6 +63,6 @@ ALT = {
         "together from 13 to 0.006; yours lies a little below them; N(0, I) falls only from 2 "
         "to 0.3.",
     "last":
-        "Two rows of your digits, mostly readable, some broken; two rows of mnist-unet's, "
-        "nearly all good; a row of real digits.",
+        "Two rows of your digits, more than half readable, many broken; two rows of mnist- "
+        "unet's, nearly all good; a row of real digits.",
 }

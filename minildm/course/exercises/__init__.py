@@ -23,12 +23,12 @@ from minildm.course.exercises.lesson_02 import (
     check_perceptual,
     check_power_and_coherence,
 )
-from minildm.course.exercises.lesson_02_step import (
+from minildm.course.exercises.lesson_02_hinge import (
     check_adaptive_weight,
-    check_adversarial_step,
     check_hinge_critic,
     check_hinge_generator,
 )
+from minildm.course.exercises.lesson_02_step import check_adversarial_step
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
     check_alpha_bar,

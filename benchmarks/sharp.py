@@ -5,7 +5,7 @@
 All arms train the decoder of one VAE, f4 c8, for the same steps on the same batches. A seed is
 another order of batches, other noise and another critic. Rates are halved and doubled for the
 first seed. The judge is the zoo's classifier of CIFAR-10, on 1,000 test pictures against the other
-9,000; a second judge is a fresh critic, trained on each arm's copies and asked about test pictures.
+9,000.
 """
 
 import json
@@ -16,20 +16,34 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.claims import claims_of
+from benchmarks.claims import BUILD, claims_of
 from minildm.course import sharpness
 from minildm.course.exercises.lesson_02_step import adversarial_step
 from minildm.evaluation.metrics import psnr
-from minildm.evaluation.spectra import power_and_coherence, with_power_of
+from minildm.evaluation.spectra import amplify, power_and_coherence, ring_gains
 from minildm.images import to_float
+from minildm.training import checkpoint
 from minildm.training.losses import FinePatchDiscriminator, hinge_critic, perceptual
 
 claim = claims_of("sharp")
 STORED = Path(__file__).parent / "stored" / "sharp.json"
 SEEDS = range(3)
-WARM, N, FINE = 600, 1000, slice(9, 17)         # steps, test pictures, rings of high frequency
+WARM, N, FINE = 700, 1000, slice(9, 17)         # steps, test pictures, rings of high frequency
 PERCEPTUAL, ADVERSARIAL = 1.0, 0.35
 SHARP = "L1 + perceptual + adversarial"
+
+
+def warm_vae(photos):
+    """The VAE that all arms begin from, kept in build/ between runs."""
+    folder = BUILD / "benchmark-sharp-vae"
+    if not folder.exists():
+        vae, _ = sharpness.squared_error_vae(photos, WARM)
+        checkpoint.save(folder, vae.state_dict(), {})
+        return vae
+    # a step of training builds the network; its weights are then those that were kept
+    vae, _ = sharpness.squared_error_vae(photos, 1)
+    vae.load_state_dict(checkpoint.load(folder)[0])
+    return vae
 
 
 class Track:
@@ -42,7 +56,7 @@ class Track:
         self.x = to_float(test.images[:N])
         self.eyes, classifier = sharpness.two_classifiers(name, self.photos, 0)
         self.judge = sharpness.Judge(classifier, self.x, test.images[N:])
-        self.vae, _ = sharpness.squared_error_vae(self.photos, WARM)
+        self.vae = warm_vae(self.photos)
         self.losses = {
             "L2": lambda images, copies: (images - copies).square().mean(),
             "L1": lambda images, copies: (images - copies).abs().mean(),
@@ -57,40 +71,25 @@ class Track:
     def mixed(self, images, copies):
         return (images - copies).abs().mean() + self.seen(images, copies)
 
+    def copier(self, images):
+        return sharpness.copies_of(self.vae, images)
+
     def run(self, arm: str, seed: int, rate: float) -> dict:
         """Train one arm and score it: the row that is stored."""
         began = time.process_time()
         config = replace(sharpness.RACE, lr=sharpness.RACE.lr * rate, seed=seed)
         play, critic = sharpness.alone(self.losses[arm]), None
         if arm == SHARP:
-            critic = self.critic(lambda images: sharpness.copies_of(self.vae, images), 60, seed)
+            critic = sharpness.fresh(FinePatchDiscriminator, 3, 32, seed=seed)
+            sharpness.head_start(critic, hinge_critic, self.copier, self.photos, 60, seed)
             play = sharpness.against(adversarial_step, self.losses[arm], ADVERSARIAL)
         vae, _ = sharpness.train_decoder(self.vae, self.photos, play, config, critic)
         minutes = (time.process_time() - began) / 60
         copies = sharpness.copies_of(vae, self.x)
         row = {"cpu minutes": minutes, **self.scores(copies)}
         # the same copies through 17 gains, which give each ring the power of the originals
-        filtered = with_power_of(self.x, copies)
-        row["filtered"] = self.scores(filtered)
-        if rate == 1 and arm in ("L2", "L1 + perceptual", SHARP):
-            row["told"] = self.told(vae, seed, lambda images, copies: copies)
-            row["filtered"]["told"] = self.told(vae, seed, with_power_of)
+        row["filtered"] = self.scores(amplify(copies, ring_gains(self.x, copies)))
         return row
-
-    def critic(self, copier, steps: int, seed: int):
-        """A fresh critic that has had so many steps on copies."""
-        critic = sharpness.fresh(FinePatchDiscriminator, 3, 32, seed=seed)
-        sharpness.head_start(critic, hinge_critic, copier, self.photos, steps, seed)
-        return critic
-
-    def told(self, vae, seed: int, after) -> float:
-        """How well a critic that no decoder has met tells these copies from photographs."""
-
-        def copier(images):
-            return after(images, sharpness.copies_of(vae, images))
-
-        critic = self.critic(copier, 100, 100 + seed)
-        return sharpness.judged_rightly(critic, self.x, copier(self.x))
 
     def scores(self, copies) -> dict:
         power, coherence = power_and_coherence(self.x, copies)
@@ -102,38 +101,41 @@ class Track:
         }
 
 
-def wanted() -> list[tuple]:
-    """Each run: arm, seed, rate."""
-    arms = ("L2", "L1", "L1 + perceptual", SHARP)
-    runs = [(arm, seed, 1.0) for seed in SEEDS for arm in arms]
+def wanted() -> dict:
+    """Each run by its name: arm, seed, rate."""
+    arms = (SHARP, "L2", "L1", "L1 + perceptual")
+    runs = [(arm, seed, 1.0) for arm in arms for seed in SEEDS]
     runs += [(arm, 0, rate) for rate in (0.5, 2.0) for arm in ("L2", SHARP)]
-    return [*runs, ("perceptual", 0, 1.0)]
+    runs.append(("perceptual", 0, 1.0))
+    return {f"{arm}, seed {seed}, rate x {rate:g}": (arm, seed, rate) for arm, seed, rate in runs}
 
 
-def stored_rows() -> dict:
+def stored() -> dict:
+    return json.loads(STORED.read_text()) if STORED.exists() else {}
+
+
+def rows(names=None) -> dict:
     """Every run's row by its name, measured now where it isn't stored."""
-    found = json.loads(STORED.read_text()) if STORED.exists() else {}
     track = None
-    for arm, seed, rate in wanted():
-        key = f"{arm}, seed {seed}, rate x {rate:g}"
-        if key in found:
+    for name, run in wanted().items():
+        if name in stored() or (names and name not in names):
             continue
         track = track or Track()
-        found["floor"] = track.judge.floor
-        found[key] = track.run(arm, seed, rate)
-        # after each run, as all take a while
+        row = track.run(*run)
+        # after each run, as all take a while; others may have been stored meanwhile
+        found = stored() | {"floor": track.judge.floor, name: row}
         STORED.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-        print(key, {name: value for name, value in found[key].items() if "ring" not in name})
-    return found
+        print(name, {key: value for key, value in row.items() if "ring" not in key}, flush=True)
+    return stored()
 
 
 def measure():
     torch.manual_seed(0)
-    rows = stored_rows()
-    seconds = 60 * sum(row["cpu minutes"] for row in rows.values() if isinstance(row, dict))
+    found = rows()
+    seconds = 60 * sum(row["cpu minutes"] for row in found.values() if isinstance(row, dict))
 
     def mean(arm, name):
-        return sum(rows[f"{arm}, seed {seed}, rate x 1"][name] for seed in SEEDS) / len(SEEDS)
+        return sum(found[f"{arm}, seed {seed}, rate x 1"][name] for seed in SEEDS) / len(SEEDS)
 
     detail = f"{len(SEEDS)} seeds"
     yield claim("Fréchet distance of reconstructions / L2's", mean(SHARP, "FD") / mean("L2", "FD"),

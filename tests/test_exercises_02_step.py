@@ -63,8 +63,7 @@ RIGHT = [
         return (r.square().sum().sqrt() / (a.square().sum().sqrt() + 1e-4)).clamp(0, 1e4).detach()
      """),
     ("adversarial_step", STEP),
-    ("adversarial_step", step(("min(adaptive_weight(reconstruction, adversarial, decoder.conv_out.weight), 1)",
-                               "adaptive_weight(reconstruction, adversarial, decoder.conv_out.weight).clamp(max=1)"),
+    ("adversarial_step", step(("min(adaptive", "torch.clamp(adaptive"), (".weight), 1)", ".weight), max=1)"),
                               ("return lam, judged", "return lam.item(), judged.item()"))),
     # both backward passes before both steps; gradients taken without `backward`
     ("adversarial_step", """
@@ -82,8 +81,8 @@ RIGHT = [
         return [lam, judged.detach()]
      """),
     # the critic frozen for the decoder's turn, and released for its own
-    ("adversarial_step", step(("    copies = decoder", "    critic.requires_grad_(False)\n    copies = decoder"),
-                              ("of_critic.zero_grad()", "critic.requires_grad_(True)\n    of_critic.zero_grad()"))),
+    ("adversarial_step", step(("    copies =", "    critic.requires_grad_(False)\n    copies ="),
+                              ("    of_critic.zero", "    critic.requires_grad_(True)\n    of_critic.zero"))),
     ("adversarial_step", step(("critic(images), critic(copies.detach())",
                                "*critic(torch.cat([images, copies.detach()])).chunk(2)"))),
     ("adversarial_step", step(("of_critic.step()", "of_critic.step()\n    of_critic.zero_grad()"))),
@@ -190,7 +189,8 @@ WRONG = [
             optimizer.step()
         return lam, judged
      """),
-    ("adversarial_step", "decoded anew", step(("critic(copies.detach())", "critic(decoder(latents).detach())"))),
+    ("adversarial_step", "decoded anew", step(("critic(copies.detach())",
+                                               "critic(decoder(latents).detach())"))),
     ("adversarial_step", "decoded anew|left gradients", step(("critic(copies.detach())",
                                                               "critic(decoder(latents))"))),
     ("adversarial_step", "comes after the decoder's backward", step(

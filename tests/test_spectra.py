@@ -6,11 +6,12 @@ import torch
 from minildm import MinildmError
 from minildm.evaluation.metrics import power_spectrum
 from minildm.evaluation.spectra import (
+    amplify,
     power_and_coherence,
     response,
+    ring_gains,
     ring_of,
     ring_sums,
-    with_power_of,
 )
 
 
@@ -62,7 +63,7 @@ def test_of_a_mean_coherence_is_its_power_and_of_a_draw_the_square_of_that():
 def test_a_filter_gives_the_originals_power_and_the_same_coherence():
     x = randn(30, 2, 16, 16)
     copies = torch.nn.functional.avg_pool2d(x, 3, 1, 1) + 0.1 * randn(30, 2, 16, 16, seed=1)
-    power, coherence = power_and_coherence(x, with_power_of(x, copies))
+    power, coherence = power_and_coherence(x, amplify(copies, ring_gains(x, copies)))
     torch.testing.assert_close(power, torch.ones(9), rtol=1e-4, atol=0)
     torch.testing.assert_close(coherence, power_and_coherence(x, copies)[1], rtol=1e-3, atol=1e-5)
 

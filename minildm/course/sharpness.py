@@ -24,7 +24,7 @@ from minildm.training.counted import BatchOrder, generator_for
 from minildm.training.loop import TrainConfig, fit, lr_at
 
 KL_WEIGHT = 1e-4                # of means
-RACE = TrainConfig(400, batch_size=16, lr=1e-3, betas=(0.5, 0.95), warmup=20, clip=0, ema=0,
+RACE = TrainConfig(300, batch_size=16, lr=1e-3, betas=(0.5, 0.95), warmup=20, clip=0, ema=0,
                    precision="float32")
 
 

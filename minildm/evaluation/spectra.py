@@ -18,7 +18,8 @@ from minildm import MinildmError
 def ring_of(n: int, device=None):
     """The ring of each coefficient of an n x n transform: whole cycles across, (n, n)."""
     cycles = torch.fft.fftfreq(n, 1 / n, device=device)
-    return torch.hypot(cycles[:, None], cycles).round().long()
+    radius = torch.hypot(cycles[:, None], cycles)
+    return radius.round().long()
 
 
 def ring_sums(values):
@@ -29,7 +30,8 @@ def ring_sums(values):
     n = values.shape[-1]
     ring = ring_of(n, values.device).flatten()
     each = values.reshape(-1, n * n).sum(0)                                # (n n,)
-    sums = each.new_zeros(int(ring.max()) + 1).index_add_(0, ring, each)
+    sums = each.new_zeros(int(ring.max()) + 1)
+    sums.index_add_(0, ring, each)
     return sums[:n // 2 + 1]
 
 
@@ -38,25 +40,33 @@ def power_and_coherence(images, copies):
     if images.shape != copies.shape or images.shape[-1] != images.shape[-2]:
         raise MinildmError(f"pictures are {tuple(images.shape)} and {tuple(copies.shape)}",
                            "power_and_coherence", "pass squares of one shape")
-    a, b = torch.fft.fft2(images.double()), torch.fft.fft2(copies.double())
+    a = torch.fft.fft2(images.double())
+    b = torch.fft.fft2(copies.double())
+    of_images = ring_sums(a.abs().square())
+    of_copies = ring_sums(b.abs().square())
     # the rings are symmetric and pictures real, so the sum of a b* has no imaginary part
     cross = ring_sums((a * b.conj()).real)
-    of_images, of_copies = ring_sums(a.abs().square()), ring_sums(b.abs().square())
-    power, coherence = of_copies / of_images, cross.square() / (of_images * of_copies)
+    power = of_copies / of_images
+    coherence = cross.square() / (of_images * of_copies)
     return power.float(), coherence.float()
 
 
-def with_power_of(images, copies):
-    """The copies with each ring's waves scaled to the power that they have in the images.
+def ring_gains(images, copies):
+    """The gain of each ring, (N / 2 + 1,), that gives copies the power of the images."""
+    power, _ = power_and_coherence(images, copies)
+    return power.clamp(min=1e-12).rsqrt()
 
-    A filter, the same for all pictures: it sharpens, and leaves each ring's coherence as it was.
+
+def amplify(images, gains):
+    """Multiply each ring of images (B, C, N, N) by its gain: a filter, the same for all pictures.
+
+    It changes the power of a copy, and leaves each ring's coherence as it was.
     """
     n = images.shape[-1]
-    power, _ = power_and_coherence(images, copies)
-    gain = power.clamp(min=1e-12).rsqrt().to(copies)
-    # the corners have no ring of their own here: they get the last one's gain
-    gains = gain[ring_of(n, copies.device).clamp(max=n // 2)]              # (n, n)
-    return torch.fft.ifft2(torch.fft.fft2(copies) * gains).real
+    # the corners, beyond the last whole ring, get that ring's gain
+    ring = ring_of(n, images.device).clamp(max=n // 2)
+    waves = torch.fft.fft2(images) * gains.to(images)[ring]
+    return torch.fft.ifft2(waves).real
 
 
 @torch.no_grad()
@@ -67,10 +77,14 @@ def response(encode, images, generator, size: float = 0.1):
     `size`, are added to each image; the answer is the latents' root mean square shift / size.
     """
     n = images.shape[-1]
-    ring, still, shifts = ring_of(n, images.device), encode(images), []
+    ring = ring_of(n, images.device)
+    still = encode(images)
+    shifts = []
     for k in range(1, n // 2 + 1):
         noise = torch.randn(images.shape, generator=generator, device=images.device)
+        # what is left of white noise in one ring has random directions and phases
         waves = torch.fft.ifft2(torch.fft.fft2(noise) * (ring == k)).real
         waves *= size / waves.square().mean((1, 2, 3), keepdim=True).sqrt()
-        shifts.append((encode(images + waves) - still).square().mean().sqrt() / size)
+        shift = encode(images + waves) - still
+        shifts.append(shift.square().mean().sqrt() / size)
     return torch.stack(shifts)

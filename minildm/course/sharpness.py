@@ -5,11 +5,12 @@ losses get the same latents, and whatever differs is what the loss asks the deco
 """
 
 import copy
-import functools
 
 import torch
 from torch import nn
 
+from minildm.course.figures import show
+from minildm.course.plotting import show_images
 from minildm.data import available, load
 from minildm.evaluation.classifier import (
     Classifier,
@@ -24,7 +25,7 @@ from minildm.training.counted import BatchOrder, generator_for
 from minildm.training.loop import TrainConfig, fit, lr_at
 
 KL_WEIGHT = 1e-4                # of means
-RACE = TrainConfig(300, batch_size=16, lr=1e-3, betas=(0.5, 0.95), warmup=20, clip=0, ema=0,
+RACE = TrainConfig(400, batch_size=8, lr=1e-3, betas=(0.5, 0.95), warmup=20, clip=0, ema=0,
                    precision="float32")
 
 
@@ -87,13 +88,16 @@ class Judge:
         return frechet_distance(self.features(images.clamp(-1, 1)), self.reference)
 
 
-def squared_error_vae(photos, steps: int, seed: int = 0) -> tuple:
-    """A VAE f4 c8 of lesson 01's kind, trained with squared error: it and the training's history.
+def new_vae(channels: int, seed: int = 0) -> AutoencoderKL:
+    """A VAE f4 c8, not yet trained. Patches of 4 x 4 pixels become channels at its door."""
+    # two residual blocks of 8 x 8 positions are all that it has: patches save most of the time
+    config = VAEConfig(channels, 8, (64,), blocks=0, attention=False, groups=0, patch=4)
+    return fresh(AutoencoderKL, config, seed=seed)
 
-    Patches of 4 x 4 pixels become channels at the door, which saves most of the time.
-    """
-    config = VAEConfig(photos.channels, 8, (64,), blocks=0, attention=False, groups=0, patch=4)
-    vae = fresh(AutoencoderKL, config, seed=seed).to(photos.images.device)
+
+def squared_error_vae(photos, steps: int, seed: int = 0) -> tuple:
+    """A VAE f4 c8 of lesson 01's kind, trained with squared error: it and the training's history."""
+    vae = new_vae(photos.channels, seed).to(photos.images.device)
 
     def loss(batch, generator):
         images = to_float(batch)
@@ -180,7 +184,11 @@ def alone(loss):
 
 def against(step, loss, weight: float):
     """The step of a decoder and a critic: `adversarial_step` with its last two arguments given."""
-    return functools.partial(step, reconstruction_loss=loss, weight=weight)
+
+    def play(decoder, critic, optimizers, images, latents):
+        return step(decoder, critic, optimizers, images, latents, loss, weight)
+
+    return play
 
 
 def receptive_field(network: nn.Module, images) -> torch.Tensor:
@@ -194,5 +202,38 @@ def receptive_field(network: nn.Module, images) -> torch.Tensor:
 
 def crops(images, places, side: int = 20, zoom: int = 8):
     """Enlarged squares of some images, at places (picture, top, left): (N, C, side zoom, ...)."""
-    cut = [images[i, :, y:y + side, x:x + side] for i, y, x in places]
+    cut = [images[i, :, top:top + side, left:left + side] for i, top, left in places]
     return torch.stack(cut).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+
+
+def show_crops(versions: dict, places, alt: str, gain: float = 2.0):
+    """Draw crops at x8, a column for each version; below each crop, what differs from the first.
+
+    Grey is no difference; the others are shown `gain` times as large as they are.
+    """
+    original = next(iter(versions.values()))
+    cut = [crops(images.clamp(-1, 1), places) for images in versions.values()]
+    off = [crops(gain * (images - original), places) for images in versions.values()]
+    rows, names = [], []
+    for k in range(len(places)):
+        rows += [part[k] for part in cut] + [part[k].clamp(-1, 1) for part in off]
+        names += [f"{'abcdefgh'[k]}", "minus original"]
+    labels = [*versions] + [""] * (len(rows) - len(versions))
+    show_images(torch.stack(rows), labels, cols=len(versions), row_names=names, alt=alt)
+
+
+def show_spoiled(spoiled: dict, original, feature_maps, distance):
+    """Draw, for each way to spoil pictures, the squared error and the perceptual distance."""
+    import matplotlib.pyplot as plt
+
+    errors = [(images - original).square().mean().item() for images in spoiled.values()]
+    seen = [distance(feature_maps, original, images).item() for images in spoiled.values()]
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.3), sharey=True)
+    for each, values, label, colour in zip(axes, (errors, seen), (
+            "squared error of pixels", "perceptual distance"), ("C0", "C1"), strict=True):
+        bars = each.barh(list(spoiled), values, color=colour)
+        each.bar_label(bars, fmt="%.3f", padding=3)
+        each.set(xlabel=label, xlim=(0, 1.25 * max(values)))
+    words = [f"{name}: {error:.3f} and {far:.3f}"
+             for name, error, far in zip(spoiled, errors, seen, strict=True)]
+    show(figure, alt=f"Squared error and perceptual distance of spoiled pictures. {'; '.join(words)}.")

@@ -6,8 +6,9 @@ With coefficients a of originals and b of copies, summed over pictures, channels
     power = sum |b|^2 / sum |a|^2
     coherence = (sum a b*)^2 / (sum |a|^2  sum |b|^2)
 
-Power can be bought by a filter, or by noise; coherence can't be raised by either. What a least-
-squares decoder can't know it leaves out, and then the two are equal.
+Coherence, a squared correlation, is the share of the originals' power that can be told from the
+copies. Power can be bought by a filter, or by noise; neither raises coherence. A least-squares
+decoder leaves out what it can't know, and then the two are equal.
 """
 
 import torch

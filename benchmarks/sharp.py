@@ -11,7 +11,6 @@ first seed. The judge is the zoo's classifier of CIFAR-10, on 1,000 test picture
 import copy
 import json
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,35 +77,35 @@ class Track:
 
     def run(self, arm: str, seed: int, rate: float) -> dict:
         """Train one arm and score it: the row that is stored."""
-        began = time.perf_counter()
         config = replace(sharpness.RACE, lr=sharpness.RACE.lr * rate, seed=seed)
-        if arm == SHARP:
-            folder = BUILD / f"benchmark-sharp-{seed}-{rate:g}"
-            vae, seconds = self.with_critic(config, folder)
-        else:
-            play = sharpness.alone(self.losses[arm])
-            vae, _ = sharpness.train_decoder(self.vae, self.photos, play, config)
-            seconds = time.perf_counter() - began
+        folder = BUILD / f"benchmark-sharp-{arm.replace(' ', '')}-{seed}-{rate:g}"
+        vae, seconds = self.train(arm, config, folder)
         copies = sharpness.copies_of(vae, self.x)
         row = {"minutes": seconds / 60, **self.scores(copies)}
         # the same copies through 17 gains, which give each ring the power of the originals
         row["filtered"] = self.scores(amplify(copies, ring_gains(self.x, copies)))
         return row
 
-    def with_critic(self, config, folder):
-        """Train a copy of the decoder against a critic by the package's loop, resumable in folder.
+    def train(self, arm: str, config, folder) -> tuple:
+        """Train a copy of the decoder by the package's loop, resumable in folder.
 
-        Lesson 02 shows that its own step gives the same weights.
+        Lesson 02 shows that its own step of two players gives the same weights.
         """
-        vae = copy.deepcopy(self.vae)
-        critic = sharpness.fresh(FinePatchDiscriminator, 3, 32, seed=config.seed)
-        if not folder.exists():
-            sharpness.head_start(critic, hinge_critic, self.copier, self.photos, 60, config.seed)
-        parts = nn.ModuleDict({"loss": vae.decoder.requires_grad_(True), "critic": critic})
+        vae, critic = copy.deepcopy(self.vae), None
+        parts = nn.ModuleDict({"loss": vae.decoder.requires_grad_(True)})
+        if arm == SHARP:
+            critic = sharpness.fresh(FinePatchDiscriminator, 3, 32, seed=config.seed)
+            parts["critic"] = critic
+            if not folder.exists():
+                sharpness.head_start(critic, hinge_critic, self.copier, self.photos, 60,
+                                     config.seed)
 
         def loss(batch, generator):
-            return sharp_losses(vae, critic, self.eyes.feature_maps, WEIGHTS, to_float(batch),
-                                generator)
+            images = to_float(batch)
+            if critic is not None:
+                return sharp_losses(vae, critic, self.eyes.feature_maps, WEIGHTS, images, generator)
+            latents = sharpness.latents_for(vae, images, generator)
+            return {"loss": self.losses[arm](images, vae.decoder(latents))}
 
         history = fit(parts, loss, (self.photos.images,), config, run_dir=folder, bar=False)
         return vae, sum(history["seconds"])

@@ -50,6 +50,7 @@ def two_classifiers(name: str, photos, steps: int) -> tuple:
 
     The zoo's where it has them, else small ones, trained here for so many steps.
     """
+    # where there is no second one, a loss must not share the judge's: it gets a new one
     zoo = [f"{name}-small", name] if name == "cifar10" else [None, "mnist"]
     found = []
     for seed, folder in enumerate(zoo):
@@ -72,7 +73,7 @@ def _small_classifier(photos, steps: int, seed: int) -> Classifier:
 
 
 class Judge:
-    """Scores copies of `pictures` by the Fréchet distance of a classifier's features to `others`."""
+    """Scores copies of `pictures`: the Fréchet distance of a classifier's features to `others`."""
 
     def __init__(self, classifier: Classifier, pictures, others):
         self.classifier, self.pictures = classifier, pictures
@@ -96,7 +97,7 @@ def new_vae(channels: int, seed: int = 0) -> AutoencoderKL:
 
 
 def squared_error_vae(photos, steps: int, seed: int = 0) -> tuple:
-    """A VAE f4 c8 of lesson 01's kind, trained with squared error: it and the training's history."""
+    """A VAE f4 c8, trained with squared error and a small KL term, and the training's history."""
     vae = new_vae(photos.channels, seed).to(photos.images.device)
 
     def loss(batch, generator):
@@ -215,6 +216,7 @@ def show_crops(versions: dict, places, alt: str, gain: float = 2.0):
     cut = [crops(images.clamp(-1, 1), places) for images in versions.values()]
     off = [crops(gain * (images - original), places) for images in versions.values()]
     rows, names = [], []
+    # two rows per place: what is seen, and what is wrong with it
     for k in range(len(places)):
         rows += [part[k] for part in cut] + [part[k].clamp(-1, 1) for part in off]
         names += [f"{'abcdefgh'[k]}", "minus original"]
@@ -236,4 +238,5 @@ def show_spoiled(spoiled: dict, original, feature_maps, distance):
         each.set(xlabel=label, xlim=(0, 1.25 * max(values)))
     words = [f"{name}: {error:.3f} and {far:.3f}"
              for name, error, far in zip(spoiled, errors, seen, strict=True)]
-    show(figure, alt=f"Squared error and perceptual distance of spoiled pictures. {'; '.join(words)}.")
+    alt = f"Squared error and perceptual distance of spoiled pictures. {'; '.join(words)}."
+    show(figure, alt=alt)

@@ -74,7 +74,8 @@ def mistaken_coherences(sums: dict, want: tuple) -> dict:
             sums["cross"].square() / sums["images"].square(),
         "both powers stand below the line, not the copies' alone":
             sums["cross"].square() / sums["copies"].square(),
-        "divide by the product of the powers, not by its root": sums["cross"].square() / both.sqrt(),
+        "divide by the product of the powers, not by its root":
+            sums["cross"].square() / both.sqrt(),
         "power comes first, coherence second": want[0],
     }
 

@@ -119,6 +119,7 @@ def mistaken_ratios(rec, adv, of_rec, of_adv) -> dict:
         "that is the gradient's length alone: divide by the critic's": of_rec.norm(),
         "that is the critic's gradient's length alone": of_adv.norm(),
         "a product of the lengths: their ratio": of_rec.norm() * of_adv.norm(),
-        "the critic's length isn't a term of a sum": of_rec.norm() / (of_adv.norm() + of_rec.norm()),
+        "the critic's length isn't a term of a sum":
+            of_rec.norm() / (of_adv.norm() + of_rec.norm()),
         "the limit 1 is the training step's, not the formula's": want.clamp(max=1),
     }

@@ -169,7 +169,8 @@ def critic_first(decoder, critic, optimizers, images, latents, reconstruction_lo
     still = copy.deepcopy(critic)
     frozen = torch.optim.SGD(still.parameters(), lr=0.0)
     both = of_decoder, frozen
-    balance, _ = adversarial_step(decoder, still, both, images, latents, reconstruction_loss, weight)
+    balance, _ = adversarial_step(decoder, still, both, images, latents, reconstruction_loss,
+                                  weight)
     return balance, judged.item()
 
 

@@ -53,7 +53,7 @@ class Track:
     def __init__(self):
         name, self.photos, test = sharpness.photographs("cpu")
         if name != "cifar10":
-            sys.exit("benchmarks: sharp is about photographs and needs CIFAR-10: see data/README.md")
+            sys.exit("benchmarks: sharp needs CIFAR-10: see data/README.md")
         self.x = to_float(test.images[:N])
         self.eyes, classifier = sharpness.two_classifiers(name, self.photos, 0)
         self.judge = sharpness.Judge(classifier, self.x, test.images[N:])

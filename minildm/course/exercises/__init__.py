@@ -19,12 +19,16 @@ from minildm.course.exercises.lesson_01 import (
 )
 from minildm.course.exercises.lesson_01_training import check_draw_gaussian, check_train_step
 from minildm.course.exercises.lesson_02 import (
-    check_adaptive_weight,
-    check_hinge,
-    check_linear_copy,
-    check_mean_weight,
+    check_PatchCritic,
     check_perceptual,
+    check_power_and_coherence,
 )
+from minildm.course.exercises.lesson_02_hinge import (
+    check_adaptive_weight,
+    check_hinge_critic,
+    check_hinge_generator,
+)
+from minildm.course.exercises.lesson_02_step import check_adversarial_step
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
     check_BetaSchedule,

@@ -19,13 +19,13 @@ from minildm.nn.unet import UNet, UNetConfig
 from minildm.training.loop import TrainConfig, fit
 
 STEPS = 3, 5, 10, 20, 50
-MANY = 100          # steps that the shares of the way are compared with
+MANY = 100          # steps whose end stands for the exact one
 SEEDS = 0, 1, 2
 RATES = 2e-3, 4e-3, 8e-3
-N = 1000
-TRAIN, SHORT, BATCH = 900, 200, 64
-DIGITS = 20_000
-LEVELS = torch.linspace(-6, 6, 13)      # log(sigma / alpha) at which guesses are compared
+N, FEW = 500, 150       # drawn; of these, those whose end after many steps is found as well
+TRAIN, SHORT, BATCH = 600, 60, 64
+DIGITS = 12_000
+LEVELS = torch.linspace(-4, 5, 7)       # log(sigma / alpha) at which guesses are compared
 ARMS = {"flow on flow": ("flow", flow), "v on cosine": ("v", cosine),
         "eps on linear": ("eps", linear)}
 NETWORK = UNetConfig(3, 3, (16, 32), (False, False), blocks=1, context_dim=0, heads=4, groups=8)
@@ -39,7 +39,7 @@ class Digits:
         vae = self.model.vae
         images = data.load("mnist", pad=32)
         self.latents = encode_all(vae, images.images[:DIGITS])
-        held_out = encode_all(vae, images.images[-500:])
+        held_out = encode_all(vae, images.images[-300:])
         self.held_out = sample_latents(*held_out, torch.Generator().manual_seed(0))
         self.classifier = load_classifier("mnist")
         # from behind those for training: as many for the floor, and 10,000 others
@@ -94,23 +94,29 @@ def chosen_rate(arm: str, digits: Digits) -> dict:
 
 
 def judged(arm: str, seed: int, lr: float, digits: Digits) -> dict:
-    """Of one training: Frechet distances and distances from its own many steps, by steps."""
+    """Of one training: Frechet distances, and distances from its own many steps, by steps."""
     model = trained(arm, seed, lr, TRAIN, digits)
-    ways = {arm: (model, model.schedule)}
+    noise = digits.model.noise(N, seed=seed)
+    fd = []
+    for k in STEPS:
+        end = last(ddim(model, model.schedule, noise, time_grid(k)))
+        fd.append(digits.distance(digits.of(digits.model.decode(end))))
+    off = {arm: distances_from_many(model, model.schedule, noise[:FEW])}
     if arm == "eps on linear":
         moved = on_schedule(model, model.schedule, flow)
-        ways["eps on linear, walked on flow's times"] = moved, flow
-    noise = digits.model.noise(N, seed=seed)
-    found = {"errors": guess_errors(model, digits), "fd": {}, "off": {}}
-    for name, (denoise, schedule) in ways.items():
-        ends = {k: last(ddim(denoise, schedule, noise, time_grid(k))) for k in STEPS}
-        # of 250 of them the end of many steps is known as well
-        exact = last(ddim(denoise, schedule, noise[:250], time_grid(MANY)))
-        found["off"][name] = [
-            (end[:250] - exact).square().mean().sqrt().item() for end in ends.values()]
-        found["fd"][name] = [
-            digits.distance(digits.of(digits.model.decode(end))) for end in ends.values()]
-    return found
+        off["eps on linear, walked on flow's times"] = distances_from_many(moved, flow, noise[:FEW])
+    if arm == "flow on flow":
+        moved = on_schedule(model, flow, linear)
+        off["flow on flow, walked on linear's times"] = distances_from_many(
+            moved, linear, noise[:FEW])
+    return {"errors": guess_errors(model, digits), "fd": fd, "off": off}
+
+
+def distances_from_many(denoise, schedule, noise) -> list[float]:
+    """The root mean square distance of latents from those that many steps lead to, by steps."""
+    exact = last(ddim(denoise, schedule, noise, time_grid(MANY)))
+    ends = [last(ddim(denoise, schedule, noise, time_grid(k))) for k in STEPS]
+    return [(end - exact).square().mean().sqrt().item() for end in ends]
 
 
 def measured(keep) -> dict:
@@ -124,9 +130,9 @@ def measured(keep) -> dict:
             found = keep(f"latents, {arm}, seed {seed}", lambda arm=arm, seed=seed: judged(
                 arm, seed, rates[arm]["lr"], digits))
             errors.setdefault(arm, []).append(found["errors"])
-            for row in found["fd"]:
-                fd.setdefault(row, []).append(found["fd"][row])
-                off.setdefault(row, []).append(found["off"][row])
+            fd.setdefault(arm, []).append(found["fd"])
+            for row, values in found["off"].items():
+                off.setdefault(row, []).append(values)
     return {"steps": STEPS, "n": N, "seeds": SEEDS, "rates": rates, "fd": fd, "off": off,
             "levels": LEVELS.tolist(), "errors": errors,
             "floor": digits.distance(digits.features[:N])}

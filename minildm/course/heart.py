@@ -31,15 +31,17 @@ def draw_heart(n: int, generator=None):
 
 
 def perfect(schedule: Schedule):
-    """The exact denoiser of the heart: denoise(x, t) = E[data | x_t = x], x (N, 2), t a number.
+    """The exact denoiser of the heart: denoise(x, t) = E[data | x_t = x], x (N, 2), t () or (N,).
 
     Given its blob, data and noise are Gaussian, and so is what they are given x_t; Bayes' rule says
     how probable each blob is.
     """
     def denoise(x, t, context=None):
-        alpha, sigma, centres = schedule.alpha(t), schedule.sigma(t), heart().to(x)
+        t, centres = torch.as_tensor(t).reshape(-1, 1), heart().to(x)      # (N, 1) or (1, 1)
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         variance = alpha**2 * WIDTH**2 + sigma**2
-        squared = torch.cdist(x, alpha * centres).square()                 # (N, 40)
+        # |x - alpha centre|^2, but for |x|^2, which is the same for all blobs
+        squared = (alpha * centres.norm(dim=1))**2 - 2 * alpha * (x @ centres.T)     # (N, 40)
         centre = torch.softmax(-squared / (2 * variance), dim=1) @ centres
         return centre + alpha * WIDTH**2 / variance * (x - alpha * centre)
 
@@ -75,10 +77,17 @@ class Crowd:
         many = draw_heart(100 * n, torch.Generator().manual_seed(1234)) @ self.lines
         self.shadows = many.sort(0).values[50::100]                        # (n, 64)
 
+    def shadows_of(self, x):
+        """Points x (n, 2) on each line, sorted, (n, 64)."""
+        return (x.float() @ self.lines).sort(0).values
+
     def distance(self, x) -> float:
         """From the heart to points x (n, 2)."""
-        gaps = (x.float() @ self.lines).sort(0).values - self.shadows
-        return gaps.abs().mean().item()
+        return (self.shadows_of(x) - self.shadows).abs().mean().item()
+
+    def gap(self, a, b) -> float:
+        """From points a to points b, both (n, 2)."""
+        return (self.shadows_of(a) - self.shadows_of(b)).abs().mean().item()
 
     def floor(self, draws: int = 20):
         """The distance of `draws` fresh crowds of n points of the heart itself, (draws,)."""

@@ -35,6 +35,8 @@ RESULT = "(off * dt).sum() / dt.sum() / length"
 
 ARC = "path.diff(dim=0).norm(dim=2).sum() / (path[-1] - path[0]).norm(dim=1).sum()"
 
+UNIT = "path / (schedule.alpha(ts)**2 + schedule.sigma(ts)**2).sqrt()[:, None, None]"
+
 RIGHT = [
     ("euler_path", walked()),
     ("euler_path", """
@@ -60,6 +62,13 @@ RIGHT = [
             t = t + dt
         return path
      """),
+    ("at_unit_size", UNIT),
+    ("at_unit_size", """
+        size = (schedule.alpha(ts)**2 + schedule.sigma(ts)**2)**0.5
+        return torch.stack([places / s for places, s in zip(path, size)])
+     """),
+    ("at_unit_size", "torch.einsum('knd,k->knd', path, "
+     "(schedule.alpha(ts).square() + schedule.sigma(ts).square()).rsqrt())"),
     ("arc_over_chord", ARC),
     ("arc_over_chord", """
         total = 0
@@ -141,6 +150,18 @@ WRONG = [
      "for i in range(len(ts)):\n    x = x + (ts[i + 1] - ts[i]) * velocity(x, ts[i])\nreturn x"),
     ("euler_path", "times of shape", walked("(s - t) * velocity(x, ts)")),
     ("euler_path", "return", walked().replace("return torch.stack(path)", "return")),
+    ("at_unit_size", "multiplied", UNIT.replace("path /", "path *")),
+    ("at_unit_size", "root is missing", UNIT.replace(".sqrt()", "")),
+    ("at_unit_size", "variances add", UNIT.replace("**2", "").replace(".sqrt()", "")),
+    ("at_unit_size", "first time's", UNIT.replace("[:, None", "[:1, None")),
+    ("at_unit_size", "last time's", UNIT.replace("[:, None", "[-1:, None")),
+    ("at_unit_size", "measured on the crowd", "path / path.std((1, 2), keepdim=True)"),
+    ("at_unit_size", "raised|wrong|shape", UNIT.replace("[:, None, None]", "")),
+    ("at_unit_size", "right for the first inputs", "path / ((1 - ts)**2 + ts**2).sqrt()[:, None, None]"),
+    ("at_unit_size", "in place", "path /= torch.hypot(schedule.alpha(ts), schedule.sigma(ts))"
+     "[:, None, None]\nreturn path"),
+    ("at_unit_size", "type", UNIT.replace("path /", "path.double() /")),
+    ("at_unit_size", "return", f"found = {UNIT}\nreturn"),
     ("arc_over_chord", "own chord: here",
      "(path.diff(dim=0).norm(dim=2).sum(0) / (path[-1] - path[0]).norm(dim=1)).mean()"),
     ("arc_over_chord", "one ratio for each",

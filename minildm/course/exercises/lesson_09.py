@@ -10,6 +10,7 @@ from minildm.course.exercises.fakes import Network, randn, warped
 from minildm.course.exercises.harness import check
 from minildm.course.exercises.lesson_09_paths import (
     check_arc_over_chord,
+    check_at_unit_size,
     check_euler_path,
     check_straightness,
 )
@@ -18,8 +19,8 @@ from minildm.course.exercises.lesson_09_training import check_fit_network, check
 from minildm.diffusion import denoiser
 from minildm.diffusion.schedules import at_ratio, cosine, flow, linear
 
-__all__ = ["check_arc_over_chord", "check_euler_path", "check_fit_network", "check_flow_loss",
-           "check_flow_pair", "check_from_theirs", "check_on_schedule",
+__all__ = ["check_arc_over_chord", "check_at_unit_size", "check_euler_path", "check_fit_network",
+           "check_flow_loss", "check_flow_pair", "check_from_theirs", "check_on_schedule",
            "check_shifted_logit_normal", "check_straightness"]
 
 

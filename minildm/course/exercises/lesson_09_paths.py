@@ -3,9 +3,10 @@
 import torch
 
 from minildm.course.exercises.compare import compare, fail
-from minildm.course.exercises.fakes import Network, randn
+from minildm.course.exercises.fakes import Network, randn, warped
 from minildm.course.exercises.harness import check
 from minildm.diffusion import samplers
+from minildm.diffusion.schedules import flow
 
 
 def euler_path(velocity, x, ts):
@@ -260,3 +261,32 @@ def likely_arcs(path):
         "what the arc is longer by: divide, don't subtract": arcs.sum() - chords.sum(),
         "1 is straight: don't subtract it": want - 1,
     }
+
+
+def at_unit_size(path, schedule, ts):
+    return path / torch.hypot(schedule.alpha(ts), schedule.sigma(ts))[:, None, None]
+
+
+@check(reference=at_unit_size)
+def check_at_unit_size(answer):
+    # as many times as points in the second, and as axes: who divides the wrong axis is seen
+    cases = ((flow, [0.9, 0.7, 0.2, 0.05], (4, 5, 2)), (warped, [0.9, 0.6, 0.1], (3, 3, 3)))
+    for schedule, times, shape in cases:
+        ts, path = torch.tensor(times), randn(*shape, seed=4)
+        alpha, sigma = (level(ts)[:, None, None] for level in schedule)
+        size = torch.hypot(alpha, sigma)
+        likely = {
+            "multiplied: a crowd that shrank must grow": path * size,
+            "the root is missing: variances are alpha^2 + sigma^2": path / size**2,
+            "variances add, standard deviations don't": path / (alpha + sigma),
+            "divided by alpha: x / alpha grows without end near the noise": path / alpha,
+            "divided by sigma alone": path / sigma,
+            "all places were divided by the first time's size": path / size[:1],
+            "all places were divided by the last time's size": path / size[-1:],
+            "the size is the schedule's: this is measured on the crowd":
+                path / path.std((1, 2), keepdim=True),
+        }
+        if shape[0] == shape[2]:
+            likely["each axis of a point got a time of its own"] = path / size.flatten()
+        answer.case((path, schedule, ts), at_unit_size(path, schedule, ts), likely,
+                    where=f"path {shape}")

@@ -9,7 +9,7 @@ arm's own guess of the data on held-out digits.
 import torch
 
 from minildm import LatentDiffusion, data
-from minildm.diffusion.denoiser import Denoiser, on_schedule, uniform
+from minildm.diffusion.denoiser import Denoiser, on_schedule
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import add_noise, cosine, flow, linear, time_grid
 from minildm.evaluation.classifier import in_batches, load_classifier
@@ -20,7 +20,7 @@ from minildm.training.loop import TrainConfig, fit
 
 STEPS = 3, 5, 10, 20, 50
 MANY = 100          # steps whose end stands for the exact one
-SEEDS = 0, 1, 2
+SEEDS = (0,)        # one: a seed of three arms takes 10 minutes of a core
 RATES = 2e-3, 4e-3, 8e-3
 N, FEW = 500, 150       # drawn; of these, those whose end after many steps is found as well
 TRAIN, SHORT, BATCH = 600, 60, 64
@@ -61,7 +61,7 @@ def trained(arm: str, seed: int, lr: float, steps: int, digits: Digits) -> Denoi
     """A network of this arm after `steps` steps."""
     kind, schedule = ARMS[arm]
     torch.manual_seed(seed)
-    model = Denoiser(UNet(NETWORK), schedule, kind, uniform)
+    model = Denoiser(UNet(NETWORK), schedule, kind)
 
     def loss(mean, std, generator):
         return model.loss(sample_latents(mean, std, generator), generator=generator)

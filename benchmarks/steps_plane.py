@@ -1,17 +1,17 @@
 """How many steps a flow and its rivals need in the plane, where the exact answer is known.
 
-Networks of one kind are trained for 8,000 steps to predict the flow's velocity on the flow schedule,
-v on the cosine schedule, eps on the linear one; each arm's learning rate is the best of three in
-short trainings with another seed. Each draws 4,000 points with few steps and with many, and the
-crowd is compared with the heart (`heart.Crowd`).
+Networks of one kind are trained for 8,000 steps to predict the velocity on the flow schedule, v on
+the cosine schedule, eps on the linear one; each arm's learning rate is the best of three in short
+trainings with another seed. Each draws 4,000 points with few steps and with many, and the crowd is
+compared with the heart (`heart.Crowd`).
 """
 
 import torch
 
 from minildm.course.heart import Crowd, PointNetwork, draw_heart, perfect
-from minildm.diffusion.denoiser import Denoiser, logit_normal, on_schedule, uniform
+from minildm.diffusion.denoiser import Denoiser, on_schedule
 from minildm.diffusion.samplers import ddim, last
-from minildm.diffusion.schedules import at_ratio, cosine, flow, linear, time_grid
+from minildm.diffusion.schedules import cosine, flow, linear, time_grid
 
 STEPS = 3, 5, 10, 20, 50, 200
 SEEDS = 0, 1, 2
@@ -19,20 +19,9 @@ RATES = 1e-3, 2e-3, 4e-3
 N = 4000
 
 
-def flows_ratios(n, generator=None, device=None):
-    """Times on the linear schedule whose sigma / alpha is that of logit-normal times on flow."""
-    t = logit_normal(n, generator, device).double()
-    return at_ratio(linear, t / (1 - t)).float()
-
-
-# name: what is predicted, on which schedule, at which training times
-ARMS = {
-    "flow on flow": ("flow", flow, uniform),
-    "v on cosine": ("v", cosine, uniform),
-    "eps on linear": ("eps", linear, uniform),
-    "flow on flow, logit-normal times": ("flow", flow, logit_normal),
-    "eps on linear, flow's logit-normal times": ("eps", linear, flows_ratios),
-}
+# name: what is predicted, on which schedule
+ARMS = {"flow on flow": ("flow", flow), "v on cosine": ("v", cosine),
+        "eps on linear": ("eps", linear)}
 # an arm and the schedule whose times its network walks
 WALKS = {"eps on linear, walked on flow's times": ("eps on linear", flow),
          "flow on flow, walked on linear's times": ("flow on flow", linear)}
@@ -40,9 +29,9 @@ WALKS = {"eps on linear, walked on flow's times": ("eps on linear", flow),
 
 def trained(arm: str, seed: int, lr: float, steps: int = 8000) -> Denoiser:
     """A network of this arm after `steps` steps of 256 points."""
-    kind, schedule, times = ARMS[arm]
+    kind, schedule = ARMS[arm]
     torch.manual_seed(seed)
-    model = Denoiser(PointNetwork(), schedule, kind, times)
+    model = Denoiser(PointNetwork(), schedule, kind)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     for i in range(steps):

@@ -74,10 +74,6 @@ def likely_journeys(x, ts):
 
 def wrong_steps(velocity, x, ts):
     """{cause: a journey of such steps}; a step goes from y at t to the time s."""
-    count = len(ts) - 1
-    # the step of a grid with equal steps between the same ends
-    equal = (ts[-1] - ts[0]) / count
-
     def way(change):
         return walk(x, ts, lambda y, t, s: y + change(y, t, s))
 
@@ -107,6 +103,16 @@ def wrong_steps(velocity, x, ts):
             way(lambda y, t, s: (s - t) * velocity(y, ts[-1])),
         "that is Heun's method: Euler asks once for a step": way(heun),
         "that is the midpoint method: Euler asks once for a step": way(midpoint),
+        **wrong_lengths(velocity, x, ts, here),
+    }
+
+
+def wrong_lengths(velocity, x, ts, here):
+    """{cause: a wrong journey}; here(factor) walks in steps of factor(t, s) times the velocity."""
+    count = len(ts) - 1
+    # the step of a grid with equal steps between the same ends
+    equal = (ts[-1] - ts[0]) / count
+    return {
         "the steps are not equal: each is the next time minus this one":
             here(lambda t, s: equal),
         "the steps are not equal, and one too many was counted":

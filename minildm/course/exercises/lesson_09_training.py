@@ -130,7 +130,7 @@ class Line(nn.Module):
 
 
 def trained(fit, steps: int, lr: float) -> tuple:
-    """The losses, the weights after them and the batches drawn, of a student's, or another, loop."""
+    """The losses, the weights after them and the batches drawn, of a student's or another loop."""
     network, drawn = Line(), []
 
     def draw():

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 LESSONS = Path(__file__).parents[1] / "lessons"
-REWORKED: list[str] = ["00_tour", "01_vae", "03_forward_noising", "09_flow_matching"]        # stems: each must have no `problems`
+# stems: each must have no `problems`
+REWORKED: list[str] = ["00_tour", "01_vae", "03_forward_noising", "09_flow_matching"]
 
 TITLE = re.compile(r"^# (A?\d+) · .+\n\n\*\*[^*]+\?[^*]*\*\*\n\n(.|\n)+\n\n\*\*At the end\*\*: .+")
 ROWS = ["you need", "you will be able to", "time", "sources"]

@@ -25,7 +25,8 @@ claim = claims_of("steps")
 
 def keep(name: str, function):
     """What function() returned, now or when it was last called by this name."""
-    path = BUILD / "steps" / (re.sub(r"\W+", "_", name) + ".json")
+    file = re.sub(r"\W+", "_", name) + ".json"
+    path = BUILD / "steps" / file
     if not path.exists():
         began = time.process_time()
         found = {"result": function(), "seconds": time.process_time() - began}
@@ -78,6 +79,7 @@ def judged(plane: dict, latents: dict, seconds: float):
                 ratio(MOVED, EPS, five), seconds, detail=seeds)
     yield claim("plane, distance in 200 steps, eps on linear / flow on flow",
                 ratio(EPS, FLOW, most), seconds, detail=seeds)
+    # among these the first tells whether there is anything to compare with
     at = latents["steps"].index
     fd, seeds = latents["fd"], f"seeds: {len(latents['fd'][EPS])}"
     yield claim("digits, Fréchet distance in 50 steps, eps on linear / flow on flow",

@@ -39,11 +39,15 @@ def perfect(schedule: Schedule):
     def denoise(x, t, context=None):
         t, centres = torch.as_tensor(t).reshape(-1, 1), heart().to(x)      # (N, 1) or (1, 1)
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        # of x_t, if its blob is known
         variance = alpha**2 * WIDTH**2 + sigma**2
         # |x - alpha centre|^2, but for |x|^2, which is the same for all blobs
         squared = (alpha * centres.norm(dim=1))**2 - 2 * alpha * (x @ centres.T)     # (N, 40)
-        centre = torch.softmax(-squared / (2 * variance), dim=1) @ centres
-        return centre + alpha * WIDTH**2 / variance * (x - alpha * centre)
+        blob = torch.softmax(-squared / (2 * variance), dim=1)             # p(blob | x)
+        centre = blob @ centres
+        # within its blob, the data is drawn towards x
+        pull = alpha * WIDTH**2 / variance
+        return centre + pull * (x - alpha * centre)
 
     return denoise
 
@@ -74,8 +78,9 @@ class Crowd:
         self.n = n
         angles = torch.arange(LINES) * torch.pi / LINES
         self.lines = torch.stack([angles.cos(), angles.sin()])             # (2, 64)
-        many = draw_heart(100 * n, torch.Generator().manual_seed(1234)) @ self.lines
-        self.shadows = many.sort(0).values[50::100]                        # (n, 64)
+        many = draw_heart(100 * n, torch.Generator().manual_seed(1234))
+        # the middle one of each hundred
+        self.shadows = self.shadows_of(many)[50::100]                      # (n, 64)
 
     def shadows_of(self, x):
         """Points x (n, 2) on each line, sorted, (n, 64)."""
@@ -92,4 +97,8 @@ class Crowd:
     def floor(self, draws: int = 20):
         """The distance of `draws` fresh crowds of n points of the heart itself, (draws,)."""
         generator = torch.Generator().manual_seed(4321)
-        return torch.tensor([self.distance(draw_heart(self.n, generator)) for _ in range(draws)])
+        found = []
+        for _ in range(draws):
+            fresh = draw_heart(self.n, generator)
+            found.append(self.distance(fresh))
+        return torch.tensor(found)

@@ -13,9 +13,10 @@ def planes(titles):
     import matplotlib.pyplot as plt
 
     titles = list(titles)
-    side = min(WIDTH / len(titles), 4.0)
-    figure, axes = plt.subplots(1, len(titles), figsize=(side * len(titles), side + 0.25),
-                                squeeze=False)
+    count = len(titles)
+    side = min(WIDTH / count, 4.0)
+    size = side * count, side + 0.25            # with room for the titles
+    figure, axes = plt.subplots(1, count, figsize=size, squeeze=False)
     ground = draw_heart(1500, torch.Generator().manual_seed(0))
     for each, title in zip(axes[0], titles, strict=True):
         each.scatter(*ground.T, s=1, color="0.85", zorder=0)
@@ -35,7 +36,9 @@ def show_crowds(crowds: dict, alt: str):
 def show_pairs(starts, ends, crowd, titles, alt: str):
     """Draw lines from starts (N, 2) to ends (N, 2); beside them a crowd."""
     figure, (left, right) = planes(titles)
-    left.plot(*torch.stack([starts, ends]).permute(2, 0, 1), color=COLOURS["data"], linewidth=0.5)
+    # x and y of both ends of all lines, each (2, N)
+    lines = torch.stack([starts, ends]).permute(2, 0, 1)
+    left.plot(*lines, color=COLOURS["data"], linewidth=0.5)
     left.scatter(*ends.T, s=6, color=COLOURS["noise"])
     right.scatter(*crowd.T, s=1.5, alpha=0.5, color=COLOURS["data"])
     show(figure, alt=alt)
@@ -51,6 +54,7 @@ def show_field(velocity, t: float, here, ends, titles, alt: str):
     left.plot(*lines.permute(2, 0, 1), color=COLOURS["data"], linewidth=0.5)
     left.plot(*here, "o", color="black", markersize=4)
     left.plot(*ends.mean(0), "o", color=COLOURS["loss"], markersize=6)
+    # on a lattice
     ticks = torch.linspace(-2.1, 2.1, 15)
     places = torch.cartesian_prod(ticks, ticks)
     arrows = -velocity(places, torch.tensor(t))
@@ -68,6 +72,7 @@ def show_journeys(journeys: dict, alt: str, dashed: dict | None = None):
     for each, (title, path) in zip(axes, journeys.items(), strict=True):
         each.plot(path[:, :, 0], path[:, :, 1], color=COLOURS["network"], linewidth=0.6, alpha=0.7)
         each.scatter(*path[0].T, s=4, color=COLOURS["noise"])
+        # the way at the middle time, as an arrow of one length
         middle = len(path) // 2
         way = path[middle + 1] - path[middle - 1]
         way = 0.2 * way / way.norm(dim=1, keepdim=True).clamp(min=1e-9)

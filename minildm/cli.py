@@ -1,8 +1,8 @@
-"""The command line: `minildm demo | train | sample | evaluate | bench`; every one runs bare.
+"""The command line: `minildm demo | train | sample | edit | evaluate | bench | grade`.
 
-Flags are the fields of the dataclasses below. Arguments are checked before torch is imported, so a
-slip is answered at once, in at most six lines. Exit codes: 0 done, 2 something you can fix, 1 a bug
-of ours, 130 interrupted.
+Flags are the fields of the dataclasses below; all but edit and grade run bare.
+Arguments are checked before torch is imported, so a slip is answered at once, in at most six lines.
+Exit codes: 0 done, 2 something you can fix, 1 a bug of ours, 130 interrupted.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ import tyro
 
 from minildm import __version__, torchrun
 from minildm.answers import exit_code, report, unboxed
+from minildm.edit_command import Edit
+from minildm.grade_command import Grade
 from minildm.options import (
     SETS,
     check,
@@ -32,7 +34,7 @@ from minildm.options import (
     expanded,
 )
 
-ABOUT = ("Latent diffusion from scratch. Every command runs bare: minildm demo is the one to begin "
+ABOUT = ("Latent diffusion from scratch. Most commands run bare: minildm demo is the one to begin "
          "with; minildm --version says which this is.")
 Budget = Literal["auto", "smoke", "cpu", "gpu-short", "gpu"]
 Backbone = Literal["auto", "dit", "unet"]
@@ -42,7 +44,6 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 LARGEST_LABEL = 10**6
 
 # ---- the commands
-
 @dataclass(frozen=True)
 class Run:
     """What the commands that train have in common."""
@@ -258,11 +259,10 @@ class Bench:
         print(json.dumps({"hardware": hardware(), "rows": rows}) if self.json else table(rows))
 
 
-Command = Demo | Train | Sample | Evaluate | Bench
+Command = Demo | Train | Sample | Edit | Evaluate | Bench | Grade
 
 
 # ---- from words to a command, and from what happens to an exit code
-
 def parse(argv: list[str]):
     """The command that the words ask for; what they do wrong is said in at most six lines."""
     # tyro draws a box of ten lines and exits: what is in it is caught, and said again

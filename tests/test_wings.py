@@ -27,7 +27,12 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
     "bench": BELOW + " recipes course",
     "samples": BELOW + " recipes course",
     "demo": BELOW + " recipes course samples",
-    "cli": BELOW + " recipes course samples demo bench answers options torchrun",
+    "edits": BELOW,
+    "edit_command": BELOW + " edits samples options",
+    "cli": BELOW + " recipes course samples demo bench answers options torchrun edit_command "
+           "grade_command",
+    "grading": "course",
+    "grade_command": "grading options",
     "torchrun": "training",
     "answers": "options",
     "options": "",

@@ -66,25 +66,22 @@ def measure():
 def judged(plane: dict, latents: dict, seconds: float):
     """The claims, each with the numbers that could have refuted it."""
     five, most = plane["steps"].index(5), plane["steps"].index(200)
-    rows, seeds = plane["rows"], f"{len(plane['rows'][EPS])} seeds"
 
-    def ratio(a, b, i):
-        return mean(rows, a, i) / mean(rows, b, i)
+    def ratio(where, rows, names, i):
+        """The claim that one row's i-th number is so many times another's."""
+        above, below = names
+        seeds = min(len(rows[above]), len(rows[below]))
+        value = mean(rows, above, i) / mean(rows, below, i)
+        return claim(where, value, seconds, detail=f"seeds: {seeds}")
 
-    yield claim("plane, distance in 5 steps, eps on linear / flow on flow", ratio(EPS, FLOW, five),
-                seconds, detail=seeds)
-    yield claim("plane, distance in 5 steps, v on cosine / flow on flow", ratio(V, FLOW, five),
-                seconds, detail=seeds)
-    yield claim("plane, distance in 5 steps, the flow network on linear's times / eps on linear",
-                ratio(MOVED, EPS, five), seconds, detail=seeds)
-    yield claim("plane, distance in 200 steps, eps on linear / flow on flow",
-                ratio(EPS, FLOW, most), seconds, detail=seeds)
-    fd, at = latents["fd"], latents["steps"].index
-    if EPS not in fd:
-        return
-    # the first tells whether there is anything to compare with
-    seeds = f"seeds: {len(fd[EPS])}"
-    yield claim("digits, Fréchet distance in 50 steps, eps on linear / flow on flow",
-                mean(fd, EPS, at(50)) / mean(fd, FLOW, at(50)), seconds, detail=seeds)
-    yield claim("digits, Fréchet distance, flow in 10 steps / eps in 50",
-                mean(fd, FLOW, at(10)) / mean(fd, EPS, at(50)), seconds, detail=seeds)
+    rows = plane["rows"]
+    yield ratio("plane, distance in 5 steps, eps on linear / flow on flow", rows, (EPS, FLOW), five)
+    yield ratio("plane, distance in 5 steps, v on cosine / flow on flow", rows, (V, FLOW), five)
+    yield ratio("plane, distance in 5 steps, the flow network on linear's times / eps on linear",
+                rows, (MOVED, EPS), five)
+    yield ratio("plane, distance in 200 steps, eps on linear / flow on flow", rows, (EPS, FLOW),
+                most)
+    # whether there is anything on digits to compare steps with
+    fifty = latents["steps"].index(50)
+    yield ratio("digits, Fréchet distance in 50 steps, eps on linear / flow on flow", latents["fd"],
+                (EPS, FLOW), fifty)

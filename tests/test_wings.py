@@ -31,7 +31,7 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
     "edit_command": BELOW + " edits samples options",
     "cli": BELOW + " recipes course samples demo bench answers options torchrun edit_command "
            "grade_command",
-    "grading": "course",
+    "grading": "course data model",
     "grade_command": "grading options",
     "torchrun": "training",
     "answers": "options",

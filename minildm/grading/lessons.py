@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
-
 from minildm import MinildmError
+from minildm.grading.notebooks import read_cells
 from minildm.grading.slices import defined_names
 
 HERE = Path(__file__).parents[2] / "lessons"        # in a clone
@@ -53,24 +52,20 @@ def read_lessons(folder: Path | None = None) -> dict[str, Lesson]:
 
 
 def read_lesson(path: Path) -> Lesson:
-    notebook = nbformat.read(path, 4)
     solutions, checks, given, before = {}, {}, [], {}
     points: dict[str, float] = {}
     last = None
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        tags = cell.metadata.get("nbgrader", {})
+    for source, tags in read_cells(path):
         if tags.get("grade") and not tags.get("solution"):
             # a graded cell belongs to the answer before it
-            checks.setdefault(last, []).append(cell.source)
+            checks.setdefault(last, []).append(source)
             points[last] = points.get(last, 0) + float(tags.get("points", 0))
         elif tags.get("solution"):
             last = tags["grade_id"]
-            solutions[last] = cell.source
+            solutions[last] = source
             before[last] = (*given, *solutions.values())
         else:
-            given.append(cell.source)
+            given.append(source)
     exercises = [Exercise(name, points[name], before[name][:-1], solution, tuple(checks[name]))
                  for name, solution in solutions.items() if name in checks]
     return Lesson(path.stem, tuple(exercises), tuple(given))

@@ -4,13 +4,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
-
 from minildm import MinildmError
 from minildm.grading.lessons import Exercise, Lesson
+from minildm.grading.notebooks import Cell, read_cells
 from minildm.grading.slices import defined_names, plain
 
-LARGEST = 50_000_000        # bytes of a notebook that is read
 NUMBER = re.compile(r"(?<![0-9A-Za-z])(A?\d{1,2})(?=_)")    # the lesson's, in a file's name
 STUB = "raise NotImplementedError()"
 
@@ -86,38 +84,34 @@ def student_of(path: Path, folder: Path, stem: str) -> str:
 def read_submission(student: str, lesson: Lesson, path: Path) -> Submission:
     submission = Submission(student, lesson, path)
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST // 10**6} MB: clear its outputs")
-        notebook = nbformat.read(path, 4)
-        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        sources = [(cell.metadata.get("nbgrader", {}), str(cell.source)) for cell in cells]
-    # nbformat raises what it likes for a file that is no notebook
+        cells = read_cells(path)
+    # a file of anybody's may be wrong in any way
     except Exception as error:
         submission.problem = f"this is no notebook that can be read: {str(error)[:200]}"
         return submission
     for exercise in lesson.exercises:
-        if (answer := answer_to(exercise, sources)) is not None:
+        if (answer := answer_to(exercise, cells)) is not None:
             submission.answers[exercise.grade_id] = answer
     theirs = {exercise.solution for exercise in lesson.exercises}
     known = {*lesson.given, *theirs, *submission.answers.values()}
     known |= {check for exercise in lesson.exercises for check in exercise.checks}
-    submission.extra = [source for tags, source in sources
+    submission.extra = [source for source, tags in cells
                         if source not in known and not tags.get("grade") and source.strip()]
     return submission
 
 
-def answer_to(exercise: Exercise, sources: list[tuple[dict, str]]) -> str | None:
+def answer_to(exercise: Exercise, cells: list[Cell]) -> str | None:
     """The answer: the cell with the grade id, else the last one that defines what is wanted.
 
     A copy of a cell may have the same id: then the last one that was written counts.
     """
-    with_id = [source for tags, source in sources
+    with_id = [source for source, tags in cells
                if tags.get("grade_id") == exercise.grade_id and not tags.get("grade")]
     written = [source for source in with_id if STUB not in source]
     if written:
         return written[-1]
     # the cell was deleted, or its metadata lost: what it should define may stand elsewhere
-    others = [source for _, source in sources if STUB not in source
+    others = [source for source, _ in cells if STUB not in source
               and exercise.names and exercise.names <= defined_names(plain(source))]
     if others:
         return others[-1]

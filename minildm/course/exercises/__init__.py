@@ -38,16 +38,15 @@ from minildm.course.exercises.lesson_03_back import (
     check_posterior_weights,
     check_reverse_step,
 )
-from minildm.course.exercises.lesson_04 import (
-    check_multi_head,
-    check_sinusoid,
-    check_time_scale,
+from minildm.course.exercises.lesson_04 import check_Residual, check_sinusoid
+from minildm.course.exercises.lesson_04_attention import check_multi_head, check_SelfAttention
+from minildm.course.exercises.lesson_04_drawing import (
+    check_draw_ddpm,
+    check_langevin,
+    check_score,
 )
-from minildm.course.exercises.lesson_04_training import (
-    check_drop_labels,
-    check_loss_each,
-    check_up_inputs,
-)
+from minildm.course.exercises.lesson_04_training import check_ema_step, check_noise_loss
+from minildm.course.exercises.lesson_04_unet import check_SmallUNet
 from minildm.course.exercises.lesson_05 import (
     check_ddim_step,
     check_eps_to_v,
@@ -57,7 +56,17 @@ from minildm.course.exercises.lesson_05 import (
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
 from minildm.course.exercises.lesson_07 import *  # noqa: F403
-from minildm.course.exercises.lesson_08 import *  # noqa: F403
+from minildm.course.exercises.lesson_08 import (
+    check_cfg,
+    check_classifier_guidance,
+    check_towards_both,
+)
+from minildm.course.exercises.lesson_08_exact import check_exact_x0, check_log_density
+from minildm.course.exercises.lesson_08_training import (
+    check_label_loss,
+    check_PointNetwork,
+    check_train,
+)
 from minildm.course.exercises.lesson_09 import *  # noqa: F403
 from minildm.course.exercises.lesson_10 import *  # noqa: F403
 from minildm.course.exercises.lesson_14 import (

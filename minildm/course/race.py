@@ -1,4 +1,4 @@
-"""DiTs against U-Nets: the trainings that `python -m benchmarks dit` keeps, as lesson 10 shows them.
+"""DiTs against U-Nets: the trainings of `python -m benchmarks dit`, as lesson 10 shows them.
 
 A row of the table is one training: network, learning rate, seed, held-out loss. A network's rate is
 the best for the sweep's seed; what is compared are the other seeds at that rate.

@@ -136,7 +136,7 @@ def check_noising(spy):
 
 
 def check_losses(spy, losses):
-    """Whether what is returned is the mean square of velocity minus (noise - data), step by step."""
+    """Whether each result is the mean square of velocity minus (noise - data)."""
     if losses is None:
         fail("your function returned None: is the `return` missing?")
     if not isinstance(losses, (list, tuple)) or len(losses) != len(spy.calls):
@@ -182,7 +182,7 @@ def check_steps(spy, lr: float):
     if not 0.6 * lr < moves.max() < 1.1 * lr:
         fail(f"the largest step is {moves.max():.4f}, with AdamW it would be about lr = {lr}")
     if moves[-1] > 0.3 * moves.max():
-        fail("the last steps are as long as the first: the rate of step i is lr * rate_at(i, steps)")
+        fail("the last steps are as long as the first: step i's rate is lr * rate_at(i, steps)")
     if moves[0] > 0.3 * moves.max():
         fail("the first step has the full rate: rate_at(i, steps) begins at 1/20, with i = 0")
 

@@ -140,10 +140,10 @@ RIGHT = [
               "(x - sigma * said) / (alpha + sigma)}[kind]()"),
     ("from_x0", says()),
     ("from_x0", says(v="(alpha * x - (alpha**2 + sigma**2) * x0) / sigma")),
-    ("on_schedule", asks()),
-    ("on_schedule", asks("to_x0('flow', network(x / total, sigma / total), x / total, "
+    ("from_flow", asks()),
+    ("from_flow", asks("to_x0('flow', network(x / total, sigma / total), x / total, "
                          "alpha / total, sigma / total)")),
-    ("on_schedule", "return lambda x, t: (lambda y, u: y - u * network(y, u))("
+    ("from_flow", "return lambda x, t: (lambda y, u: y - u * network(y, u))("
      "x / (schedule.alpha(t) + schedule.sigma(t)), "
      "schedule.sigma(t) / (schedule.alpha(t) + schedule.sigma(t)))"),
 ]
@@ -206,18 +206,18 @@ WRONG = [
     ("from_x0", "that is v", says(flow="alpha * eps - sigma * x0")),
     ("from_x0", "that is the data", says(eps="x0")),
     ("from_x0", "package", "denoiser.target(kind, x0, (x - alpha * x0) / sigma, alpha, sigma)"),
-    ("on_schedule", "time of flow", asks("x / total - sigma / total * network(x / total, t)")),
-    ("on_schedule", "too large", asks("x - sigma / total * network(x, sigma / total)")),
-    ("on_schedule", "noise - data", asks("network(x / total, sigma / total)")),
-    ("on_schedule", "noise's share", asks("x / total")),
-    ("on_schedule", "not the x of the other",
+    ("from_flow", "time of flow", asks("x / total - sigma / total * network(x / total, t)")),
+    ("from_flow", "too large", asks("x - sigma / total * network(x, sigma / total)")),
+    ("from_flow", "noise - data", asks("network(x / total, sigma / total)")),
+    ("from_flow", "noise's share", asks("x / total")),
+    ("from_flow", "not the x of the other",
      asks("x - sigma / total * network(x / total, sigma / total)")),
-    ("on_schedule", "flow's line belong",
+    ("from_flow", "flow's line belong",
      asks("to_x0('flow', network(x / total, sigma / total), x / total, alpha, sigma)")),
-    ("on_schedule", "changed places", asks("x / total - alpha / total * network(x / total, alpha / total)")),
-    ("on_schedule", "the sign", asks("x / total + sigma / total * network(x / total, sigma / total)")),
-    ("on_schedule", "a function denoise", "network(torch.zeros(2, 3), torch.tensor(0.5))"),
-    ("on_schedule", "in place|unchanged|differs", asks("x.div_(total) - sigma / total * "
+    ("from_flow", "changed places", asks("x / total - alpha / total * network(x / total, alpha / total)")),
+    ("from_flow", "the sign", asks("x / total + sigma / total * network(x / total, sigma / total)")),
+    ("from_flow", "a function denoise", "network(torch.zeros(2, 3), torch.tensor(0.5))"),
+    ("from_flow", "in place|unchanged|differs", asks("x.div_(total) - sigma / total * "
                                                      "network(x, sigma / total)")),
 ]
 
@@ -242,9 +242,9 @@ def test_a_network_of_flow_asked_on_cosine_gives_the_same_as_on_flow():
     for schedule in (schedules.cosine, schedules.flow):
         t = schedules.at_ratio(schedule, ratio.double()).float()
         x = schedule.sigma(t) * noise
-        guesses.append(on_schedule_answer()(network, schedule)(x, t))
+        guesses.append(from_flow_answer()(network, schedule)(x, t))
     torch.testing.assert_close(*guesses, rtol=1e-4, atol=1e-5)
 
 
-def on_schedule_answer():
-    return written("on_schedule", asks(), HELPERS)
+def from_flow_answer():
+    return written("from_flow", asks(), HELPERS)

@@ -52,9 +52,9 @@ from minildm.course.exercises.lesson_05 import check_ddpm, check_posterior
 from minildm.course.exercises.lesson_05_ddim import check_ddim, check_ddim_step
 from minildm.course.exercises.lesson_05_solvers import (
     check_dpmpp_2m,
+    check_from_flow,
     check_from_x0,
     check_heun,
-    check_on_schedule,
     check_to_x0,
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403

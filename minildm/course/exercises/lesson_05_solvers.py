@@ -228,7 +228,7 @@ def check_from_x0(answer):
                 tol=1e-3, where=f"{kind}, schedule: {name}")
 
 
-def on_schedule(network, schedule):
+def from_flow(network, schedule):
     def denoise(x, t):
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         total = alpha + sigma
@@ -238,14 +238,14 @@ def on_schedule(network, schedule):
     return denoise
 
 
-@check(reference=on_schedule)
-def check_on_schedule(answer):
+@check(reference=from_flow)
+def check_from_flow(answer):
     cases = (("cosine", schedules.cosine, 0.3, (3, 2, 5, 4)), ("flow", schedules.flow, 0.6, (3, 2)),
              ("an odd one", warped, 0.8, (2, 4)))
     for name, schedule, t, shape in cases:
         network, x, t = Network(), randn(*shape), torch.tensor(t)
         denoise = answer.wrap(answer(network, schedule), "a function denoise(x, t)", ("x", "t"))
-        want = on_schedule(Network(), schedule)(x, t)
+        want = from_flow(Network(), schedule)(x, t)
         compare(denoise(x, t), want, wrong_schedules(schedule, x, t), tol=1e-3, inputs={"x": x},
                 where=f"asked on {name}")
 

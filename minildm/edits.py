@@ -19,6 +19,7 @@ from minildm.diffusion.samplers import ddim, last
 from minildm.images import pad_to, to_float
 from minildm.model import DEFAULT, LatentDiffusion
 
+SETTLED = 0.5       # inpainting looks at pixels from this time on
 SWEEPS = 5          # of each inverted step: more change nothing that can be seen
 
 
@@ -118,6 +119,34 @@ def kept_positions(model: LatentDiffusion, mask) -> torch.Tensor:
     return 1 - F.max_pool2d(drawn, space.stride)
 
 
+def agreeing(model: LatentDiffusion, denoise, originals, mask):
+    """Correct each guess so that its pixels continue the kept ones: -> denoise(x, t).
+
+    A latent position at the mask's edge has pixels of both kinds and is drawn anew, without a look
+    at those that are kept. So the guess is decoded, the originals are pasted over it, and what this
+    changes is encoded: a projection in pixels (Wang et al. 2022, arXiv:2212.00490).
+    originals are float (N, C, size, size). It takes two more passes of the VAE per step; published
+    models, whose VAEs are large, and latents with other channels stay as they are.
+    """
+    vae, space = model.vae, model.latent_space
+    if model.sampling.published or space.shape[0] != vae.config.latent_channels:
+        return denoise
+    side = space.shape[-1] * space.stride
+    # what is padded is black, and no part of the picture: kept
+    originals, drawn_part = pad_to(originals, side), pad_to(mask.to(torch.uint8), side) > 0
+
+    def answer(x, t):
+        x0 = denoise(x, t)
+        # early guesses under strong guidance are far off: corrected, they would drift away
+        if t > SETTLED:
+            return x0
+        drawn = vae.decode(vae.denormalise(x0)).clamp(-1, 1)
+        pasted = paste(originals, drawn, drawn_part)
+        return x0 + vae.normalise(vae.encode(pasted).mean) - vae.normalise(vae.encode(drawn).mean)
+
+    return answer
+
+
 def denoisers(model: LatentDiffusion, wanted, guidance=DEFAULT, scale: float | None = None,
               negative: str = ""):
     """denoise(x, t) for labels or prompts, guided as `generate` guides."""
@@ -151,12 +180,11 @@ def inpaint(model: LatentDiffusion, images, mask, wanted, *, seed: int = 0,
     if mask.dtype != torch.bool or mask.shape[-2:] != images.shape[-2:]:
         raise MinildmError(f"the mask is {mask.dtype} {tuple(mask.shape)}", "inpaint",
                            f"pass bool (N, 1, {images.shape[-2]}, {images.shape[-1]})")
-    latents = latents_of(model, images)
-    denoise = editing.inpaint(denoisers(model, wanted, scale=guidance_scale), latents,
-                              kept_positions(model, mask).to(model.device))
+    latents, originals = latents_of(model, images), to_float(images.to(model.device))
+    guess = agreeing(model, denoisers(model, wanted, scale=guidance_scale), originals, mask)
+    denoise = editing.inpaint(guess, latents, kept_positions(model, mask).to(model.device))
     drawn = last(ddim(denoise, model.denoiser.schedule, model.noise(len(images), seed),
                       model.times(num_inference_steps)))
-    originals = to_float(images)
     return Edited(paste(originals, model.decode(drawn), mask), originals)
 
 

@@ -65,6 +65,25 @@ def test_a_position_is_kept_only_if_all_its_pixels_are(digits):
     assert keep[0, 0, place, place] == 0
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["scenes", "digits"])
+def test_a_guess_is_corrected_towards_the_kept_pixels(kind, request):
+    model = request.getfixturevalue(kind)
+    size, wanted = model.image_size, {"scenes": [SCENE], "digits": [3]}[kind]
+    one = ((model.generate(wanted, 4) + 1) * 127.5).round().to(torch.uint8)
+    guess, picture = edits.latents_of(model, one), to_float(one.roll(2, -1))
+    mask = edits.box_mask((0, 13, size, size), size)            # no multiple of the latent's stride
+    plain = model.decode(guess)
+    agreed = model.decode(edits.agreeing(model, lambda x, t: x, picture, mask)(guess, torch.tensor(0.5)))
+    kept = ~mask.expand_as(plain)
+    assert (agreed - picture)[kept].abs().mean() < 0.5 * (plain - picture)[kept].abs().mean()
+    assert (agreed - plain)[..., 20:, :].abs().max() < 0.3
+    # where pasting changes nothing, nothing is changed
+    nothing = edits.agreeing(model, lambda x, t: x, picture, torch.ones_like(mask))
+    inside = nothing(guess, torch.tensor(0.5))[..., 1:-1, 1:-1]
+    assert_close(inside, guess[..., 1:-1, 1:-1], atol=1e-2, rtol=0)
+
+
 def test_strength_0_is_the_vaes_copy_and_1_a_new_picture(scenes, scene):
     same = edits.img2img(scenes, scene, [SCENE], 0.0, num_inference_steps=4).images
     assert torch.equal(same, scenes.decode(edits.latents_of(scenes, scene)))

@@ -15,6 +15,7 @@ from minildm.course.diagrams.attending import (
     two_towers,
 )
 from minildm.course.diagrams.chains import forward_reverse, gan_step, pipeline, vae
+from minildm.course.diagrams.editing import inversion_round_trip, strength_line
 from minildm.course.diagrams.networks import (
     adaln_zero_block,
     control_copy,
@@ -35,5 +36,5 @@ ALL = {function.__name__: function for function in (
     pipeline, vae, gan_step, forward_reverse, schedule_clock,
     residual_block, time_embedding, self_attention, unet, sampler_step,
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
-    mask_consistency, control_copy, attention_along_time,
+    strength_line, mask_consistency, inversion_round_trip, control_copy, attention_along_time,
 )}

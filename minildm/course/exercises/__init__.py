@@ -72,6 +72,17 @@ from minildm.course.exercises.lesson_08_training import (
 )
 from minildm.course.exercises.lesson_09 import *  # noqa: F403
 from minildm.course.exercises.lesson_10 import *  # noqa: F403
+from minildm.course.exercises.lesson_11 import check_img2img, check_inpaint
+from minildm.course.exercises.lesson_11_back import (
+    check_flow_edit,
+    check_invert,
+    check_step_back,
+)
+from minildm.course.exercises.lesson_11_repaint import (
+    check_joined_step,
+    check_noise_again,
+    check_repaint,
+)
 from minildm.course.exercises.lesson_14 import (
     check_coverage,
     check_mmd,

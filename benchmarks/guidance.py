@@ -1,7 +1,6 @@
-"""Negative prompts and cost on the zoo's scenes; adherence and diversity on its MNIST."""
+"""Negative prompts and cost of guidance on the zoo's scenes; its scales: `guidance_scales`."""
 
 import time
-from itertools import pairwise
 
 import torch
 
@@ -11,30 +10,23 @@ from minildm.data.scenes import detect
 from minildm.data.wordings import DIGITS, with_article
 from minildm.diffusion.guidance import cfg
 from minildm.evaluation.classifier import load_classifier
-from minildm.evaluation.metrics import diversity, label_accuracy
 
 claim = claims_of("guidance")
 
-SCALES = (1.0, 2.0, 3.0, 5.0, 7.5)
 RED = 0     # of scenes.COLOURS
 
 
 def measure():
     scenes, classifier = LatentDiffusion.load("scenes"), load_classifier("mnist")
-    yield from scale_one_and_cost(scenes)
+    yield from cost(scenes)
     yield from negative_prompts(scenes, classifier)
-    yield from adherence_and_diversity(classifier)
 
 
 @torch.no_grad()
-def scale_one_and_cost(model):
+def cost(model):
+    """What the second question costs, which goes to the network in the same batch."""
     context, null = model.conditions(["a red three left of a blue eight"] * 16)
     noise, t = model.noise(16), torch.tensor(0.5)
-    plain = cfg(model.denoiser, context, null, 1.0)(noise, t)
-    same = torch.equal(plain, model.denoiser(noise, t, context))
-    answer = "yes" if same else "no"
-    yield claim("scale 1 is the conditional model, bit for bit", answer, 0, holds=same)
-
     seconds = {}
     for scale in (1.0, 4.0):
         denoise = cfg(model.denoiser, context, null, scale)
@@ -66,20 +58,3 @@ def negative_prompts(model, classifier):
         yield claim("of the share of red a negative prompt takes away", taken,
                     time.perf_counter() - began, detail=f'"{negative}"',
                     shown=f"{taken:.2f} of {base:.3f}")
-
-
-def adherence_and_diversity(classifier):
-    began, model = time.perf_counter(), LatentDiffusion.load("mnist")
-    labels = torch.arange(10).repeat_interleave(20)
-    adherence, spread = [], []
-    for scale in SCALES:
-        features = classifier.features(model.generate(labels, guidance_scale=scale)).detach()
-        adherence.append(label_accuracy(classifier.head(features), labels))
-        spread.append(diversity(features, labels))
-    seconds, at = time.perf_counter() - began, f"at scales {', '.join(map(str, SCALES))}"
-    rises = all(a <= b for a, b in pairwise(adherence))
-    falls = all(a >= b for a, b in pairwise(spread))
-    yield claim("MNIST, label right", ", ".join(f"{a:.3f}" for a in adherence), seconds,
-                detail=at, holds=rises)
-    yield claim("MNIST, diversity", ", ".join(f"{a:.2f}" for a in spread), seconds,
-                detail=at, holds=falls)

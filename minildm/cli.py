@@ -1,6 +1,6 @@
-"""The command line: `minildm demo | train | sample | edit | evaluate | bench`.
+"""The command line: `minildm demo | train | sample | edit | evaluate | bench | grade`.
 
-Flags are the fields of the dataclasses below; all but edit, which needs a picture, run bare.
+Flags are the fields of the dataclasses below; all but edit and grade run bare.
 Arguments are checked before torch is imported, so a slip is answered at once, in at most six lines.
 Exit codes: 0 done, 2 something you can fix, 1 a bug of ours, 130 interrupted.
 """
@@ -21,6 +21,7 @@ import tyro
 from minildm import __version__, torchrun
 from minildm.answers import exit_code, report, unboxed
 from minildm.edit_command import Edit
+from minildm.grade_command import Grade
 from minildm.options import (
     SETS,
     check,
@@ -258,11 +259,10 @@ class Bench:
         print(json.dumps({"hardware": hardware(), "rows": rows}) if self.json else table(rows))
 
 
-Command = Demo | Train | Sample | Edit | Evaluate | Bench
+Command = Demo | Train | Sample | Edit | Evaluate | Bench | Grade
 
 
 # ---- from words to a command, and from what happens to an exit code
-
 def parse(argv: list[str]):
     """The command that the words ask for; what they do wrong is said in at most six lines."""
     # tyro draws a box of ten lines and exits: what is in it is caught, and said again

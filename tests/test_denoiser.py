@@ -17,6 +17,7 @@ from minildm.diffusion.denoiser import (
     Network,
     drop_context,
     logit_normal,
+    on_schedule,
     target,
     to_x0,
     uniform,
@@ -319,3 +320,20 @@ def test_one_batch_can_be_overfitted():
         right = (denoiser(noisy, 0.7, labels).sign() == data).float().mean()
         swapped = (denoiser(noisy, 0.7, labels.flip(0)).sign() == data).float().mean()
     assert right > 0.95 and right > swapped + 0.1      # it knows the pictures, and which label is which
+
+
+@pytest.mark.parametrize("own, other", [(cosine, flow), (flow, cosine), (linear, cosine)])
+def test_on_another_schedule_the_exact_denoiser_is_the_other_ones(own, other):
+    def exact(schedule):
+        # of data with mean 2 and standard deviation 0.5
+        def denoise(x, t):
+            a, sd = schedule.alpha(t), schedule.sigma(t)
+            return 2 + a * 0.25 / (a**2 * 0.25 + sd**2) * (x - 2 * a)
+        return denoise
+
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    for t in torch.tensor([0.1, 0.5, 0.9]):
+        assert_close(on_schedule(exact(own), own, other)(x, t), exact(other)(x, t),
+                     rtol=1e-4, atol=1e-4)
+    # pure noise, where one schedule ends at an infinite ratio and the other does not
+    assert on_schedule(exact(own), own, other)(x, torch.tensor(1.0)).isfinite().all()

@@ -1,232 +1,149 @@
-"""Lesson 02's checks: right answers in any style pass; wrong ones are told what is wrong."""
+"""Lesson 02's checks of what compares pictures: right answers pass; wrong ones are told why."""
 
 import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.answers import cases, passes, told, written
+from torch import nn
 
+from minildm import exercises
+from minildm.course.exercises import lesson_02
+from minildm.course.exercises.harness import EXERCISES
+from minildm.evaluation.spectra import power_and_coherence, ring_sums
+from minildm.training.losses import FinePatchDiscriminator, perceptual
 
-def gradient(loss, weight):
-    return torch.autograd.grad(loss, weight, retain_graph=True)[0]
-
-
-def top(rows, c):
-    centred = rows - rows.mean(0)
-    return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -c:]
-
-
-HELPERS = {"grad": gradient, "top": top}
-STAGES = "sum({} for a, b in zip(maps_a, maps_b))"
+HELPERS = {"ring_sums": ring_sums, "power_and_coherence": power_and_coherence,
+           "package_perceptual": perceptual}
+WAVES = """
+    a, b = torch.fft.fft2(images), torch.fft.fft2(copies)
+    of_images, of_copies = ring_sums(a.abs()**2), ring_sums(b.abs()**2)
+    cross = ring_sums((a * b.conj()).real)
+    power = of_copies / of_images
+    coherence = cross**2 / (of_images * of_copies)
+    return power, coherence
+"""
+MAPS = """
+    pairs = zip(feature_maps(images), feature_maps(reconstructions))
+    return sum({} for a, b in pairs)
+"""
 UNITS = """
     total = 0
-    for a, b in zip(maps_a, maps_b):
+    for a, b in zip(feature_maps(images), feature_maps(reconstructions)):
         a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
         total = total + {}
     return total
 """
-NORMS = "grad(reconstruction, last_layer).norm() / grad(adversarial, last_layer).norm()"
+
+
+def changed(body, old, new):
+    assert old in body
+    return body.replace(old, new)
+
+
+def waves(old, new):
+    return changed(WAVES, old, new)
+
 
 RIGHT = [
-    ("linear_copy", "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", """
-        u, s, v = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-        return rows.mean(0) + u[:, :c] * s[:c] @ v[:c]
+    ("power_and_coherence", WAVES),
+    ("power_and_coherence", """
+        a = torch.fft.fft2(images.double(), norm="forward")
+        b = torch.fft.fft2(copies.double(), norm="forward")
+        size = [ring_sums((c * c.conj()).real) for c in (a, b)]
+        both = ring_sums(a.real * b.real + a.imag * b.imag)
+        return [size[1] / size[0], both * both / size[0] / size[1]]
      """),
-    ("linear_copy", """
-        vectors = torch.linalg.eigh(rows.T.cov()).eigenvectors.flip(1)[:, :c]
-        out = rows.mean(0).expand(rows.shape).clone()
-        for i in range(c):
-            out += torch.outer((rows - rows.mean(0)) @ vectors[:, i], vectors[:, i])
-        return out
-     """),
-    ("mean_weight", "sum_weight * latents / pixels"),
-    ("mean_weight", "torch.tensor(sum_weight) * (latents / pixels)"),
-    ("mean_weight", "sum_weight / (pixels / latents)"),
-    ("perceptual", STAGES.format("2 - 2 * F.cosine_similarity(a, b, dim=1).mean()")),
+    ("power_and_coherence", waves("(a * b.conj()).real", "(a.conj() * b).real")),
+    ("perceptual", MAPS.format("2 - 2 * F.cosine_similarity(a, b, dim=1).mean()")),
     ("perceptual", UNITS.format("(a - b).square().sum(1).mean()")),
     ("perceptual", UNITS.format("torch.einsum('bchw,bchw->bhw', a - b, a - b).mean()")),
     ("perceptual", """
         losses = []
-        for i in range(len(maps_a)):
-            with torch.no_grad():
-                a = maps_a[i] / (maps_a[i]**2).sum(1, keepdim=True).sqrt()
-            b = maps_b[i] / (maps_b[i]**2).sum(1, keepdim=True).sqrt()
+        with torch.no_grad():
+            wanted = feature_maps(images)
+        got = feature_maps(reconstructions)
+        for i in range(len(wanted)):
+            a = wanted[i] / (wanted[i]**2).sum(1, keepdim=True).sqrt()
+            b = got[i] / (got[i]**2).sum(1, keepdim=True).sqrt()
             losses.append(((a - b)**2).sum(1).mean())
         return torch.stack(losses).sum()
-     """),
-    ("hinge", "(F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2"),
-    ("hinge", "0.5 * ((1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean())"),
-    ("hinge", "torch.maximum(1 - real, torch.zeros(1)).mean() / 2 + torch.relu(fake + 1).mean() / "
-              "2"),
-    ("adaptive_weight", f"({NORMS}).detach()"),
-    ("adaptive_weight", f"({NORMS}).item()"),
-    ("adaptive_weight", """
-        r, = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-        a, = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-        return (r.square().sum().sqrt() / (a.square().sum().sqrt() + 1e-4)).clamp(0, 1e4).detach()
      """),
 ]
 
 WRONG = [
-    ("linear_copy", "vary least",
-     "v = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))"
-                                  ".eigenvectors[:, :c]\n"
-                                  "return rows.mean(0) + (rows - rows.mean(0)) @ v @ v.T"),
-    ("linear_copy", "isn't added", "(rows - rows.mean(0)) @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", "isn't subtracted first",
-     "u, s, v = torch.linalg.svd(rows, full_matrices=False)\n"
-                                              "return u[:, :c] * s[:c] @ v[:c]"),
-    ("linear_copy", "aren't centred", "rows @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", "wasn't subtracted", "rows.mean(0) + rows @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", "c numbers", "(rows - rows.mean(0)) @ top(rows, c)"),
-    ("linear_copy", "leaves out",
-     "rows - rows.mean(0) - (rows - rows.mean(0)) @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", "one direction more", "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, c + 1) "
-                                          "@ top(rows, c + 1).T"),
-    ("linear_copy", "one direction less|differs",
-     "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, c)[:, 1:] "
-                                                  "@ top(rows, c)[:, 1:].T"),
-    ("linear_copy", "unchanged|kept", "rows"),
-    ("linear_copy", "you took rows",
-     "v = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))"
-                                     ".eigenvectors[-c:]\n"
-                                     "return rows.mean(0) + (rows - rows.mean(0)) @ v.T @ v"),
-    ("linear_copy", "first inputs",
-     "rows.mean(0) + (rows - rows.mean(0)) @ top(rows, 2) @ top(rows, 2).T"),
-    ("linear_copy", "in place",
-     "m = rows.mean(0)\nrows -= m\nv = top(rows, c)\nreturn m + rows @ v @ v.T"),
-    ("linear_copy", "raised",
-     "rows.mean(1) + (rows - rows.mean(1)) @ top(rows, c) @ top(rows, c).T"),
-    ("linear_copy", "wrong", "m = rows.mean(1, keepdim=True)\nreturn m + (rows - m) @ top(rows, c) "
-                               "@ top(rows, c).T"),
-    ("linear_copy", "differs|wrong", "rows.median(0).values + (rows - rows.mean(0)) @ top(rows, c) "
-                                     "@ top(rows, c).T"),
-    ("linear_copy", "a tuple", "(rows - rows.mean(0)) @ top(rows, c), top(rows, c)"),
-    ("linear_copy", "differs|mean", "rows.mean(0).expand(rows.shape)"),
-    ("mean_weight", "wrong way round", "sum_weight * pixels / latents"),
-    ("mean_weight", "pixels only", "sum_weight / pixels"),
-    ("mean_weight", "latents only", "sum_weight * latents"),
-    ("mean_weight", "divided by the latents", "sum_weight / latents"),
-    ("mean_weight", "unchanged", "sum_weight"),
-    ("mean_weight", "sum_weight is missing", "latents / pixels"),
-    ("mean_weight", "doesn't divide", "latents / pixels / sum_weight"),
-    ("mean_weight", "no root", "sum_weight * math.sqrt(latents / pixels)"),
-    ("mean_weight", "no squares", "sum_weight * (latents / pixels)**2"),
-    ("mean_weight", "both together", "sum_weight * latents / (latents + pixels)"),
-    ("mean_weight", "should be", "sum_weight * (latents // pixels)"),
-    ("mean_weight", "should be", "round(sum_weight * latents / pixels, 3)"),
-    ("mean_weight", "2 times", "2 * sum_weight * latents / pixels"),
-    ("mean_weight", "first inputs", "0.3 * latents / pixels"),
-    ("mean_weight", "first inputs", "sum_weight * latents / 3072"),
-    ("mean_weight", "first inputs", "sum_weight / 12"),
-    ("mean_weight", "should be", "sum_weight * (pixels - latents) / pixels"),
-    ("mean_weight", "a str", "f'{sum_weight * latents / pixels}'"),
-    ("perceptual", "length one", STAGES.format("(a - b).square().sum(1).mean()")),
-    ("perceptual", "channels are summed", STAGES.format("F.mse_loss(a, b)")),
+    ("power_and_coherence", "a tuple of 2|two tensors", waves("return power, coherence", "return power")),
+    ("power_and_coherence", "coherence second", waves("return power, coherence", "return coherence, power")),
+    ("power_and_coherence", "conjugate", waves("b.conj()", "b")),
+    ("power_and_coherence", "above the line", waves("of_copies / of_images", "of_images / of_copies")),
+    ("power_and_coherence", "square of a wave's size",
+     waves("ring_sums(a.abs()**2), ring_sums(b.abs()**2)", "ring_sums(a.abs()), ring_sums(b.abs())")),
+    ("power_and_coherence", "without a root", waves("of_copies / of_images",
+                                                    "(of_copies / of_images).sqrt()")),
+    ("power_and_coherence", "is squared", waves("cross**2 / (of_images * of_copies)",
+                                                "cross / (of_images * of_copies).sqrt()")),
+    ("power_and_coherence", "not the images' alone",
+     waves("(of_images * of_copies)", "(of_images * of_images)")),
+    ("power_and_coherence", "not the copies' alone",
+     waves("(of_images * of_copies)", "(of_copies * of_copies)")),
+    ("power_and_coherence", "phases", waves("(a * b.conj()).real", "(a * b.conj()).abs()")),
+    ("power_and_coherence", "complex|coherence", waves("cross**2", "ring_sums(a * b.conj())**2")),
+    ("power_and_coherence", "by its root", waves("(of_images * of_copies)",
+                                                 "(of_images * of_copies).sqrt()")),
+    ("power_and_coherence", "None", waves("return power, coherence", "return None, coherence")),
+    ("power_and_coherence", "shape", waves("return power, coherence", "return power.mean(), coherence")),
+    ("power_and_coherence", "power|coherence", waves("power = of_copies / of_images",
+                                                     "power = ring_sums(b.abs()**2 / a.abs()**2)")),
+    ("power_and_coherence", "in place", waves("a, b = ", "copies -= copies.mean()\n    a, b = ")),
+    ("power_and_coherence", "raised", waves("of_images, of_copies", "of_images, of_copies, c")),
+    ("power_and_coherence", "that is the package's", "power_and_coherence(images, copies)"),
+    ("perceptual", "length one", MAPS.format("(a - b).square().sum(1).mean()")),
+    ("perceptual", "channels are summed", MAPS.format("F.mse_loss(a, b)")),
     ("perceptual", "mean over channels", UNITS.format("(a - b).square().mean()")),
     ("perceptual", "sum over positions", UNITS.format("(a - b).square().sum()")),
     ("perceptual", "only the batch", UNITS.format("(a - b).square().sum((1, 2, 3)).mean()")),
     ("perceptual", "not the last axis",
-     STAGES.format("(F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).square().sum(1).mean()")),
-    ("perceptual", "whole map", STAGES.format(
+     MAPS.format("(F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).square().sum(1).mean()")),
+    ("perceptual", "whole map", MAPS.format(
         "(F.normalize(a, dim=(1, 2, 3)) - F.normalize(b, dim=(1, 2, 3))).square().sum(1).mean()")),
     ("perceptual", "isn't squared", UNITS.format("(a - b).abs().sum(1).mean()")),
     ("perceptual", "signs cancel", UNITS.format("(a - b).sum(1).mean()")),
     ("perceptual", "root", UNITS.format("(a - b).norm(dim=1).mean()")),
-    ("perceptual", "similarity", STAGES.format("F.cosine_similarity(a, b, dim=1).mean()")),
-    ("perceptual", "half", STAGES.format("1 - F.cosine_similarity(a, b, dim=1).mean()")),
-    ("perceptual", "averaged", UNITS.format("(a - b).square().sum(1).mean() / len(maps_a)")),
+    ("perceptual", "similarity", MAPS.format("F.cosine_similarity(a, b, dim=1).mean()")),
+    ("perceptual", "half", MAPS.format("1 - F.cosine_similarity(a, b, dim=1).mean()")),
+    ("perceptual", "averaged", UNITS.format("(a - b).square().sum(1).mean() / len(feature_maps(images))")),
     ("perceptual", "only the last",
      UNITS.replace("total + ", "").format("(a - b).square().sum(1).mean()")),
     ("perceptual", "only the first", """
-        a, b = F.normalize(maps_a[0], dim=1), F.normalize(maps_b[0], dim=1)
+        a, b = feature_maps(images)[0], feature_maps(reconstructions)[0]
+        a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
         return (a - b).square().sum(1).mean()
      """),
     ("perceptual", "first inputs.*IndexError", """
         total = 0
         for i in range(3):
-            a, b = F.normalize(maps_a[i], dim=1), F.normalize(maps_b[i], dim=1)
+            a = F.normalize(feature_maps(images)[i], dim=1)
+            b = F.normalize(feature_maps(reconstructions)[i], dim=1)
             total = total + (a - b).square().sum(1).mean()
         return total
      """),
-    ("perceptual", "only one side",
-     STAGES.format("(F.normalize(a, dim=1) - b).square().sum(1).mean()")),
     ("perceptual", "no gradient", UNITS.format("(a - b).square().sum(1).mean().item()")),
-    ("perceptual", "no gradient", "with torch.no_grad():" + UNITS.replace("\n", "\n    ").format(
+    ("perceptual", "no gradient|No gradient", "with torch.no_grad():" + UNITS.replace("\n", "\n    ").format(
+        "(a - b).square().sum(1).mean()")),
+    ("perceptual", "no gradient", changed(UNITS, "feature_maps(reconstructions)",
+                                          "feature_maps(reconstructions.detach())").format(
         "(a - b).square().sum(1).mean()")),
     ("perceptual", "shape", UNITS.format("(a - b).square().sum(1).mean((1, 2))")),
-    ("perceptual", "a list of",
-     "[(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean() "
-                                "for a, b in zip(maps_a, maps_b)]  # return"
-     .replace("[(F", "return [(F").replace("  # return", "")),
-    ("perceptual", "raised", "(torch.cat(maps_a) - torch.cat(maps_b)).square().sum(1).mean()"),
-    ("perceptual", "in place", """
-        for i in range(len(maps_a)):
-            maps_a[i] = F.normalize(maps_a[i], dim=1)
-        pairs = zip(maps_a, maps_b)
-        return sum((a - F.normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs)
+    ("perceptual", "a list of", """
+        pairs = zip(feature_maps(images), feature_maps(reconstructions))
+        return [(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs]
      """),
-    ("hinge", "changed places", "(F.relu(1 - fake).mean() + F.relu(1 + real).mean()) / 2"),
-    ("hinge", "1/2", "F.relu(1 - real).mean() + F.relu(1 + fake).mean()"),
-    ("hinge", "without relu", "((1 - real).mean() + (1 + fake).mean()) / 2"),
-    ("hinge", "margin 1 is missing", "(F.relu(-real).mean() + F.relu(fake).mean()) / 2"),
-    ("hinge", "each score", "(F.relu(1 - real.mean()) + F.relu(1 + fake.mean())) / 2"),
-    ("hinge", "only the real", "F.relu(1 - real).mean() / 2"),
-    ("hinge", "only the fake", "F.relu(1 + fake).mean()"),
-    ("hinge", "fake side's sign", "(F.relu(1 - real).mean() + F.relu(1 - fake).mean()) / 2"),
-    ("hinge", "real side's sign", "(F.relu(1 + real).mean() + F.relu(1 + fake).mean()) / 2"),
-    ("hinge", "not subtracted", "(F.relu(1 - real).mean() - F.relu(1 + fake).mean()) / 2"),
-    ("hinge", "means, not sums", "(F.relu(1 - real).sum() + F.relu(1 + fake).sum()) / 2"),
-    ("hinge", "raised", "(F.relu(1 - real) + F.relu(1 + fake)) / 2"),
-    ("hinge", "own mean",
-     "torch.cat([(1 - real).relu().flatten(), (1 + fake).relu().flatten()]).mean()"),
-    ("hinge", "sign", "-(F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2"),
-    ("hinge", "other side", "-fake.mean()"),
-    ("hinge", "soft", "(F.softplus(-real).mean() + F.softplus(fake).mean()) / 2"),
-    ("hinge", "should be", "(F.leaky_relu(1 - real).mean() + F.leaky_relu(1 + fake).mean()) / 2"),
-    ("hinge", "should be", "((1 - real).clamp(0, 1).mean() + (1 + fake).clamp(0, 1).mean()) / 2"),
-    ("hinge", "gradient flows", "((F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2).item()"),
-    ("hinge", "reaches fake", "(F.relu(1 - real).mean() + F.relu(1 + fake.detach()).mean()) / 2"),
-    ("hinge", "in place", "(F.relu_(real.neg_().add_(1)).mean() + F.relu(1 + fake).mean()) / 2"),
-    ("hinge", "one number is wanted", "F.relu(1 - real).mean(), F.relu(1 + fake).mean()"),
-    ("adaptive_weight", "upside down",
-     "(grad(adversarial, last_layer).norm() / grad(reconstruction, last_layer).norm()).detach()"),
-    ("adaptive_weight", "ratio of the losses", "(reconstruction / adversarial).detach()"),
-    ("adaptive_weight", "squared", f"({NORMS}).square().detach()"),
-    ("adaptive_weight", "largest", "grad(reconstruction, last_layer).abs().max() "
-                                   "/ grad(adversarial, last_layer).abs().max()"),
-    ("adaptive_weight", "sums",
-     "grad(reconstruction, last_layer).sum() / grad(adversarial, last_layer).sum()"),
-    ("adaptive_weight", "means", "grad(reconstruction, last_layer).abs().mean() "
-                                 "/ grad(adversarial, last_layer).abs().mean()"),
-    ("adaptive_weight", "norm of the ratio",
-     "(grad(reconstruction, last_layer) / grad(adversarial, last_layer)).norm()"),
-    ("adaptive_weight", "shape",
-     "grad(reconstruction, last_layer) / grad(adversarial, last_layer)"),
-    ("adaptive_weight", "alone", "grad(reconstruction, last_layer).norm()"),
-    ("adaptive_weight", "retain_graph", "a = torch.autograd.grad(reconstruction, last_layer)[0]\n"
-                                        "b = torch.autograd.grad(adversarial, last_layer)[0]\n"
-                                        "return a.norm() / b.norm()"),
-    ("adaptive_weight", "retain_graph", "a = grad(reconstruction, last_layer)\n"
-                                        "b = torch.autograd.grad(adversarial, last_layer)[0]\n"
-                                        "return a.norm() / b.norm()"),
-    ("adaptive_weight", "detach", f"{NORMS} * (reconstruction / reconstruction.detach())"),
-    ("adaptive_weight", "last_layer.grad", """
-        reconstruction.backward(retain_graph=True)
-        a = last_layer.grad.norm()
-        last_layer.grad = None
-        adversarial.backward(retain_graph=True)
-        return a / last_layer.grad.norm()
-     """),
-    ("adaptive_weight", "should be", f"({NORMS}).clamp(max=1.0).detach()"),
-    ("adaptive_weight", "should be", "grad(reconstruction, last_layer).norm() "
-                                     "/ (grad(adversarial, last_layer).norm() + 1)"),
-    ("adaptive_weight", "should be", "grad(reconstruction, last_layer).abs().sum() "
-                                     "/ grad(adversarial, last_layer).abs().sum() * 0.99"),
-    ("adaptive_weight", "raised", "last_layer.grad.norm() / adversarial"),
-    ("adaptive_weight", "product",
-     "grad(reconstruction, last_layer).norm() * grad(adversarial, last_layer).norm()"),
+    ("perceptual", "pixels", "(F.normalize(images, dim=1) - F.normalize(reconstructions, dim=1))"
+                             ".square().sum(1).mean()"),
+    ("perceptual", "raised", "(torch.cat(feature_maps(images))"
+                             " - torch.cat(feature_maps(reconstructions))).square().sum(1).mean()"),
+    ("perceptual", "that is the package's", "package_perceptual(feature_maps, images, reconstructions)"),
 ]
 
 
@@ -238,3 +155,70 @@ def test_right_answers_pass(name, body):
 @pytest.mark.parametrize("name, said, body", cases(WRONG))
 def test_wrong_answers_are_told_what_is_wrong(name, said, body):
     assert re.search(said, told(name, written(name, body, HELPERS)))
+
+
+# ---- the critic, which is a class
+
+def critic(slopes=(0.2, 0.2, 0.2), strides=(1, 2, 1), last=None, widths=(1, 2, 2), end=None):
+    """A critic with these slopes after its convolutions, strides, and channels in widths."""
+
+    class Critic(nn.Module):
+        def __init__(self, channels, width):
+            super().__init__()
+            sizes = [channels, *(width * times for times in widths), 1]
+            kernels = [3 if stride == 1 else 4 for stride in (*strides, 1)]
+            self.convolutions = nn.ModuleList(
+                nn.Conv2d(a, b, k, stride, padding=1)
+                for a, b, k, stride in zip(sizes, sizes[1:], kernels, (*strides, 1), strict=False))
+
+        def forward(self, images):
+            x = images
+            for conv, slope in zip(self.convolutions, (*slopes, last), strict=True):
+                x = conv(x)
+                x = x if slope is None else F.leaky_relu(x, slope)
+            return x if end is None else end(x)
+
+    return Critic
+
+
+@pytest.mark.parametrize("answer", [critic(), FinePatchDiscriminator, type("C", (critic(),), {})])
+def test_right_critics_pass(answer):
+    if answer is FinePatchDiscriminator:
+        assert "the package's" in told("PatchCritic", answer)
+    else:
+        exercises.check_PatchCritic(answer)
+
+
+@pytest.mark.parametrize("said, answer", [
+    ("default", critic((0.01, 0.01, 0.01))),
+    ("ReLU would stop", critic((0.0, 0.0, 0.0))),
+    ("no nonlinearity", critic((None, None, None))),
+    ("after the first", critic((None, 0.2, 0.2))),
+    ("after the second", critic((0.2, None, 0.2))),
+    ("after the third", critic((0.2, 0.2, None))),
+    ("after the last", critic(last=0.2)),
+    ("no sigmoid", critic(end=torch.sigmoid)),
+    ("for each place", critic(end=lambda x: x.mean((1, 2, 3)))),
+    ("is wanted", critic(strides=(1, 1, 1))),
+    ("is wanted", critic(widths=(1, 2, 4))),
+    ("is wanted", critic(widths=(1, 1, 1))),
+    ("is wanted", critic(strides=(2, 1, 1))),
+    ("hand over the class", lambda channels, width: None),
+    ("parameters", lambda channels, width: nn.Conv2d(channels, 1, 3)),
+    ("not written yet", type("C", (nn.Module,), {"__init__": lambda self, channels, width: nope()})),
+])
+def test_wrong_critics_are_told_what_is_wrong(said, answer):
+    assert said in told("PatchCritic", answer)
+
+
+def nope():
+    raise NotImplementedError
+
+
+def test_the_references_are_the_packages():
+    for name, function in (("perceptual", perceptual), ("power_and_coherence", power_and_coherence),
+                           ("PatchCritic", FinePatchDiscriminator)):
+        assert EXERCISES[name].reference is function
+    maps = lesson_02.fake_feature_maps((4, 3))
+    x = torch.rand(2, 2, 20, 20) * 2 - 1
+    torch.testing.assert_close(perceptual(maps, x, x.flip(0)), lesson_02.perceptual(maps, x, x.flip(0)))

@@ -3,36 +3,17 @@
 import re
 
 import pytest
+import torch
 from support.answers import cases, passes, told, written
 
+from minildm import exercises
+from minildm.course.exercises import lesson_03
 from minildm.diffusion import schedules
 from minildm.diffusion.schedules import expand, log_snr
 
 HELPERS = {"expand": expand, "schedules": schedules, "log_snr": log_snr}
 
 RIGHT = [
-    ("walk", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", """
-        out = torch.empty(len(betas) + 1, *x.shape)
-        out[0] = x
-        for i in range(len(betas)):
-            b = betas[i].item()
-            out[i + 1] = math.sqrt(1 - b) * out[i] + b**0.5 * torch.randn(x.shape, generator=generator)
-        return out
-     """),
-    ("walk", """
-        shape = (-1, *[1] * x.ndim)
-        noise = torch.stack([torch.randn(x.shape, generator=generator) for _ in betas])
-        kept = (1 - betas).cumprod(0).reshape(shape)
-        sums = (betas.reshape(shape).sqrt() / kept.sqrt() * noise).cumsum(0)
-        return torch.cat([x[None], kept.sqrt() * (x + sums)])
-     """),
     ("posterior_weights", """
         centres = schedule.alpha(t) * world.flatten(1)
         squared = torch.cdist(x.flatten(1), centres).square()
@@ -52,42 +33,6 @@ RIGHT = [
             rows.append(weights / weights.sum())
         return torch.stack(rows)
      """),
-    ("gaussian_gap", """
-        spacing = grid[1] - grid[0]
-        mean = (grid * density).sum() * spacing
-        variance = ((grid - mean)**2 * density).sum() * spacing
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * spacing
-     """),
-    ("gaussian_gap", """
-        share = density / density.sum()
-        mean = (share * grid).sum()
-        std = ((share * grid**2).sum() - mean**2).sqrt()
-        gaussian = torch.distributions.Normal(mean, std).log_prob(grid).exp()
-        return torch.trapezoid((density - gaussian).abs(), grid) / 2
-     """),
-    ("gaussian_gap", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        var = ((grid - mean)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * var)) / (2 * math.pi * var).sqrt()
-        return ((density - gaussian).clamp(min=0).sum() * dx).item()
-     """),
-    ("alpha_bar", "torch.cat([torch.ones(1), (1 - betas).cumprod(0)])"),
-    ("alpha_bar", "torch.cat([torch.zeros(1), torch.log1p(-betas).cumsum(0)]).exp()"),
-    ("alpha_bar", """
-        kept = [1.0]
-        for beta in betas:
-            kept.append(kept[-1] * (1 - beta.item()))
-        return torch.tensor(kept)
-     """),
-    ("alpha_bar", """
-        table = torch.ones(len(betas) + 1)
-        for i in range(len(betas)):
-            table[i + 1] = table[i] * (1 - betas[i])
-        return table
-     """),
-    ("alpha_bar", "F.pad((1 - betas.double()).cumprod(0), (1, 0), value=1.0).float()"),
     ("add_noise", "t = torch.as_tensor(t).reshape(-1, *[1] * (data.ndim - 1))\n"
                   "return schedule.alpha(t) * data + schedule.sigma(t) * noise"),
     ("add_noise", "schedule.alpha(expand(t, data)) * data + schedule.sigma(expand(t, data)) * "
@@ -107,10 +52,6 @@ RIGHT = [
             t = t.unsqueeze(-1)
         return schedule.alpha(t) * data + schedule.sigma(t) * noise
      """),
-    ("log_snr", "2 * (schedule.alpha(t).log() - schedule.sigma(t).log())"),
-    ("log_snr", "(schedule.alpha(t)**2 / schedule.sigma(t)**2).log()"),
-    ("log_snr", "a, sd = schedule.alpha(t), schedule.sigma(t)\nreturn torch.log((a / sd).square())"),
-    ("log_snr", "-2 * torch.log(schedule.sigma(t) / schedule.alpha(t))"),
     ("time_at", """
         early, late = torch.zeros_like(wanted), torch.ones_like(wanted)
         for _ in range(40):
@@ -176,89 +117,6 @@ RIGHT = [
 ]
 
 WRONG = [
-    ("walk", "roots are missing", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta) * steps[-1] + beta * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "data's root", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta) * steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "noise's root", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "not shrunk", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append(steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "changed places", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append(beta.sqrt() * steps[-1] + (1 - beta).sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "not from x", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * x + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "is missing", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps[1:])
-     """),
-    ("walk", "end of the walk", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return steps[-1]
-     """),
-    ("walk", "list of", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return steps
-     """),
-    ("walk", "global", """
-        steps = [x]
-        for beta in betas:
-            fresh = torch.randn(x.shape)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "same noise", """
-        steps, fresh = [x], torch.randn(x.shape, generator=generator)
-        for beta in betas:
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
-    ("walk", "first beta", """
-        steps = [x]
-        for beta in betas.flip(0):
-            fresh = torch.randn(x.shape, generator=generator)
-            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-        return torch.stack(steps)
-     """),
     ("posterior_weights", "add up to 1", """
         centres = schedule.alpha(t) * world.flatten(1)
         squared = torch.cdist(x.flatten(1), centres).square()
@@ -335,124 +193,6 @@ WRONG = [
         squared = (x.flatten(1)[:, None] - centres).square().sum(2)
         return (-squared / (2 * schedule.sigma(t)**2)).softmax(dim=1)
      """),
-    ("gaussian_gap", "half is missing", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = ((grid - mean)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "spacing is missing", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = ((grid - mean)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum()
-     """),
-    ("gaussian_gap", "mean 0", """
-        dx = grid[1] - grid[0]
-        mean = torch.tensor(0.0)
-        variance = ((grid - (grid * density).sum() * dx)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "variance 1", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = torch.tensor(1.0)
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "standard Gaussian", """
-        dx = grid[1] - grid[0]
-        mean = torch.tensor(0.0)
-        variance = torch.tensor(1.0)
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "before the square", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = (grid**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "root of the variance", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = (((grid - mean)**2 * density).sum() * dx)**0.5
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "one already", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = (((grid - mean)**2 * density).sum() * dx)**2
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "grid's", """
-        dx = grid[1] - grid[0]
-        mean = grid.mean()
-        variance = grid.var()
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).abs().sum() * dx
-     """),
-    ("gaussian_gap", "cancel", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = ((grid - mean)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).sum() * dx
-     """),
-    ("gaussian_gap", "squares", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = ((grid - mean)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return 0.5 * (density - gaussian).square().sum() * dx
-     """),
-    ("gaussian_gap", "largest difference", """
-        dx = grid[1] - grid[0]
-        mean = (grid * density).sum() * dx
-        variance = ((grid - mean)**2 * density).sum() * dx
-        gaussian = torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance)**0.5
-        return (density - gaussian).abs().max()
-     """),
-    ("alpha_bar", "sum", "torch.cat([torch.ones(1), 1 - betas.cumsum(0)])"),
-    ("alpha_bar", "1 - beta", "torch.cat([torch.ones(1), betas.cumprod(0)])"),
-    ("alpha_bar", "in front", "(1 - betas).cumprod(0)"),
-    ("alpha_bar", "late", "torch.cat([torch.ones(2), (1 - betas).cumprod(0)[:-1]])"),
-    ("alpha_bar", "a root", "torch.cat([torch.ones(1), (1 - betas).cumprod(0)]).sqrt()"),
-    ("alpha_bar", "without a root|a root",
-     "torch.cat([torch.ones(1), (1 - betas).sqrt().cumprod(0)])"),
-    ("alpha_bar", "a square", "torch.cat([torch.ones(1), (1 - betas).cumprod(0)**2])"),
-    ("alpha_bar", "single steps", "torch.cat([torch.ones(1), 1 - betas])"),
-    ("alpha_bar", "noise's share", "1 - torch.cat([torch.ones(1), (1 - betas).cumprod(0)])"),
-    ("alpha_bar", "first entry is 1", "torch.cat([torch.zeros(1), (1 - betas).cumprod(0)])"),
-    ("alpha_bar", "at the end", "torch.cat([(1 - betas).cumprod(0), torch.ones(1)])"),
-    ("alpha_bar", "exponential of a sum",
-     "torch.cat([torch.ones(1), torch.exp(-betas.cumsum(0))])"),
-    ("alpha_bar", "begin with the first",
-     "torch.cat([torch.ones(1), (1 - betas).flip(0).cumprod(0)])"),
-    ("alpha_bar", "reverse", "torch.cat([torch.ones(1), (1 - betas).cumprod(0)]).flip(0)"),
-    ("alpha_bar", "in place", "torch.cat([torch.ones(1), betas.neg_().add_(1).cumprod(0)])"),
-    ("alpha_bar", "shape", "torch.cat([torch.ones(1), (1 - betas).prod(0, keepdim=True)])"),
-    ("alpha_bar", "shape", "(1 - betas).prod()"),
-    ("alpha_bar", "axis of length 1", "torch.cat([torch.ones(1), (1 - betas).cumprod(0)])[None]"),
-    ("alpha_bar", "first inputs",
-     "torch.cat([torch.ones(1), (1 - torch.linspace(0.05, 0.4, 6)).cumprod(0)])"),
-    ("alpha_bar", "first inputs",
-     "torch.cat([torch.ones(1), (1 - betas.sort().values).cumprod(0)])"),
-    ("alpha_bar", "first inputs",
-     "out = [1.0]\nfor i in range(6):\n    out.append(out[-1] * (1 - betas[i]))\n"
-                                  "return torch.tensor(out)"),
-    ("alpha_bar", "a list",
-     "out = [1.0]\nfor b in betas:\n    out.append(out[-1] * (1 - b))\nreturn out"),
-    ("alpha_bar", "float64",
-     "torch.cat([torch.ones(1).double(), (1 - betas.double()).cumprod(0)])"),
-    ("alpha_bar", "package",
-     "schedules.from_betas(betas).alpha(torch.linspace(0, 1, len(betas) + 1))**2"),
     ("add_noise", "column", "schedule.alpha(t) * data + schedule.sigma(t) * noise"),
     ("add_noise", "squares", "t = expand(t, data)\n"
                              "return schedule.alpha(t)**2 * data + schedule.sigma(t)**2 * noise"),
@@ -493,19 +233,6 @@ WRONG = [
     ("add_noise", "package", "schedules.add_noise(schedule, data, noise, t)"),
     ("add_noise", "raised", "return torch.stack([schedule.alpha(u) * x + schedule.sigma(u) * n "
                                 "for x, n, u in zip(data, noise, t)])"),
-    ("log_snr", "logarithm is missing", "(schedule.alpha(t) / schedule.sigma(t))**2"),
-    ("log_snr", "amplitudes", "schedule.alpha(t) / schedule.sigma(t)"),
-    ("log_snr", "squares are missing", "(schedule.alpha(t) / schedule.sigma(t)).log()"),
-    ("log_snr", "upside down", "(schedule.sigma(t)**2 / schedule.alpha(t)**2).log()"),
-    ("log_snr", "upside down", "(schedule.sigma(t) / schedule.alpha(t)).log()"),
-    ("log_snr", "base 10", "((schedule.alpha(t) / schedule.sigma(t))**2).log10()"),
-    ("log_snr", "base 2", "((schedule.alpha(t) / schedule.sigma(t))**2).log2()"),
-    ("log_snr", "decibels", "10 * ((schedule.alpha(t) / schedule.sigma(t))**2).log10()"),
-    ("log_snr", "logarithm of the square", "(schedule.alpha(t) / schedule.sigma(t)).log().square()"),
-    ("log_snr", "1 - alpha.2",
-     "a = schedule.alpha(t)\nreturn (a**2 / (1 - a**2).abs()).log()"),
-    ("log_snr", "no ratio of logarithms", "schedule.alpha(t).log() / schedule.sigma(t).log()"),
-    ("log_snr", "package", "schedules.log_snr(schedule, t)"),
     ("time_at", "halves are exchanged", """
         early, late = torch.zeros_like(wanted), torch.ones_like(wanted)
         for _ in range(40):
@@ -719,6 +446,112 @@ WRONG = [
      "(mean + std * torch.randn_like(std)).var((0, 2, 3)).rsqrt()"),
     ("latent_scale", "return", "(mean.var((0, 2, 3)) + std.square().mean((0, 2, 3))).rsqrt()\nreturn"),
 ]
+
+
+# ---- the schedule, a class: the right one, with some of its methods replaced
+
+class Schedule:
+    def __init__(self, betas):
+        self.betas = betas
+        table = [1.0]
+        for beta in betas:
+            table.append(table[-1] * (1 - beta.item()))
+        self.alpha_bar = torch.tensor(table, dtype=torch.float64)
+
+    def walk(self, x, generator):
+        out = torch.empty(len(self.betas) + 1, *x.shape)
+        out[0] = x
+        for i, beta in enumerate(self.betas.tolist()):
+            fresh = torch.randn(x.shape, generator=generator)
+            out[i + 1] = (1 - beta)**0.5 * out[i] + beta**0.5 * fresh
+        return out
+
+    def kept(self, t):
+        n = len(self.alpha_bar) - 1
+        right = (t.double() * n).ceil().long().clamp(min=1)
+        part = t.double() * n - (right - 1)
+        return self.alpha_bar[right - 1]**(1 - part) * self.alpha_bar[right]**part
+
+    def alpha(self, t):
+        return (0.5 * self.kept(t).log()).exp().to(t)
+
+    def sigma(self, t):
+        return (1 - self.kept(t)).sqrt().to(t)
+
+
+def schedule(**methods):
+    return type("BetaSchedule", (Schedule,), {"__module__": "__main__"} | methods)
+
+
+def table(make):
+    """A schedule whose table is another one."""
+    def build(self, betas):
+        self.betas, self.alpha_bar = betas, make(betas.double())
+    return schedule(__init__=build)
+
+
+def steps(keep, add, first=True):
+    def walk(self, x, generator):
+        found = [x]
+        for beta in self.betas.to(x.dtype):
+            fresh = torch.randn(x.shape, generator=generator)
+            found.append(keep(beta) * found[-1] + add(beta) * fresh)
+        return torch.stack(found[0 if first else 1:])
+    return schedule(walk=walk)
+
+
+def at(place):
+    """A schedule that looks its table up in another way."""
+    return schedule(kept=lambda self, t: place(self.alpha_bar, t.double() * (len(self.alpha_bar) - 1)))
+
+
+def lerp(values, place):
+    low = place.long().clamp(max=len(values) - 2)
+    return torch.lerp(values[low], values[low + 1], place - low)
+
+
+ONE = torch.ones(1, dtype=torch.float64)
+WRONG_SCHEDULES = [
+    ("roots are missing", steps(lambda b: 1 - b, lambda b: b)),
+    ("data's root", steps(lambda b: 1 - b, lambda b: b.sqrt())),
+    ("noise's root", steps(lambda b: (1 - b).sqrt(), lambda b: b)),
+    ("not shrunk", steps(lambda b: 1, lambda b: b.sqrt())),
+    ("changed places", steps(lambda b: b.sqrt(), lambda b: (1 - b).sqrt())),
+    ("entry 0", steps(lambda b: (1 - b).sqrt(), lambda b: b.sqrt(), first=False)),
+    ("one seed|generator", schedule(walk=lambda self, x, generator: Schedule.walk(self, x, None))),
+    ("alone", schedule(walk=lambda self, x, generator: Schedule.walk(self, x, generator)[-1])),
+    ("in place", schedule(walk=lambda self, x, generator: Schedule.walk(self, x.mul_(2), generator))),
+    ("this is a sum", table(lambda b: torch.cat([ONE, 1 - b.cumsum(0)]))),
+    ("single steps", table(lambda b: torch.cat([ONE, 1 - b]))),
+    ("a root", table(lambda b: torch.cat([ONE, (1 - b).cumprod(0)]).sqrt())),
+    ("a root", table(lambda b: torch.cat([ONE, (1 - b).sqrt().cumprod(0)]))),
+    ("product is of 1 - beta", table(lambda b: torch.cat([ONE, b.cumprod(0)]))),
+    ("in front is missing", table(lambda b: (1 - b).cumprod(0))),
+    ("at the end", table(lambda b: torch.cat([(1 - b).cumprod(0), ONE]))),
+    ("begin with the first", table(lambda b: torch.cat([ONE, (1 - b).flip(0).cumprod(0)]))),
+    ("exponential of a sum", table(lambda b: torch.cat([ONE, (-b.cumsum(0)).exp()]))),
+    ("tensor", table(lambda b: [1.0])),
+    ("linear without it", at(lerp)),
+    ("entry before", at(lambda values, place: values[place.long().clamp(max=len(values) - 2)])),
+    ("take its exponential", at(lambda values, place: lerp(values.log(), place))),
+    ("raised", at(lambda values, place: torch.lerp(
+        values.log()[place.long()], values.log()[place.long() + 1], place - place.long()).exp())),
+    ("root of what is kept", schedule(alpha=lambda self, t: self.kept(t).to(t))),
+    ("float64", schedule(alpha=lambda self, t: self.kept(t).sqrt())),
+    ("root is missing", schedule(sigma=lambda self, t: (1 - self.kept(t)).to(t))),
+    ("this is 1 - alpha", schedule(sigma=lambda self, t: 1 - self.alpha(t))),
+    ("no method", schedule(sigma=None)),
+    ("package", lesson_03.BetaSchedule),
+]
+
+
+def test_right_schedules_pass():
+    exercises.check_BetaSchedule(Schedule)
+
+
+@pytest.mark.parametrize("said, answer", WRONG_SCHEDULES, ids=str)
+def test_wrong_schedules_are_told_what_is_wrong(said, answer):
+    assert re.search(said, told("BetaSchedule", answer))
 
 
 @pytest.mark.parametrize("name, body", cases(RIGHT))

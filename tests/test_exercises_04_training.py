@@ -1,171 +1,276 @@
-"""Lesson 04's checks of widths, loss and labels: wrong answers are told what is wrong."""
+"""Lesson 04's checks of loss, step, score, chain and loop: right answers pass; wrong ones hear why."""
 
 import re
 
 import pytest
 from support.answers import cases, passes, told, written
 
-from minildm.diffusion.schedules import add_noise
+from minildm.diffusion import samplers
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.schedules import add_noise, expand
 
-HELPERS = {"add_noise": add_noise}
-NOISY = "x = add_noise(schedule, data, noise, t)\nreturn "
-DRAW = "u = torch.rand(len(labels), generator=generator)\nreturn "
-UP = """
-    skips = [channels[0]]
-    for level, c in enumerate(channels):
-        skips += {down}
-    h, inputs = {begin}, []
-    for c in {order}:
-        for _ in range({times}):
-            inputs.append({take})
-            h = c
-    return inputs
+HELPERS = {"add_noise": add_noise, "expand": expand, "Denoiser": Denoiser, "samplers": samplers}
+
+
+def changed(body, *pairs):
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        assert old in body
+        body = body.replace(old, new)
+    return body
+
+
+LOSS = """
+    t = torch.rand(len(data), generator=generator)
+    noise = torch.randn(data.shape, generator=generator)
+    x = add_noise(schedule, data, noise, t)
+    return (network(x, t, labels) - noise).square().mean()
 """
-PLAN = {"down": "[c] * blocks + [c] * (level < len(channels) - 1)", "begin": "channels[-1]",
-        "order": "reversed(channels)", "times": "blocks + 1", "take": "h + skips.pop()"}
-
-
-def plan(**changed):
-    return UP.format(**PLAN | changed)
+STEP = """
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        for mean, weight in zip(average.parameters(), network.parameters()):
+            mean.lerp_(weight, 1 - decay)
+    return loss.item()
+"""
+SCORE = """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    eps = (x - alpha * denoise(x, t)) / sigma
+    return -eps / sigma
+"""
+CHAIN = """
+    for _ in range(n):
+        noise = torch.randn(x.shape, generator=generator)
+        x = x + step / 2 * score(x) + step**0.5 * noise
+    return x
+"""
+LOOP = """
+    x = noise
+    for t, s in zip(ts[:-1], ts[1:]):
+        k = schedule.alpha(t) / schedule.alpha(s)
+        v = schedule.sigma(t)**2 - k**2 * schedule.sigma(s)**2
+        mean = (x - v / schedule.sigma(t) * predict(x, t)) / k
+        std = v.sqrt() * schedule.sigma(s) / schedule.sigma(t)
+        x = mean + std * torch.randn(x.shape, generator=generator)
+    return x
+"""
 
 RIGHT = [
-    ("up_inputs", plan()),
-    ("up_inputs", """
-        skips = [channels[0]]
-        for i in range(len(channels)):
-            for _ in range(blocks):
-                skips.append(channels[i])
-            if i + 1 < len(channels):
-                skips.append(channels[i])
-        widths = []
-        below = channels[-1]
-        for c in channels[::-1]:
-            for _ in range(blocks + 1):
-                widths.append(below + skips.pop(-1))
-                below = c
-        return tuple(widths)
+    ("noise_loss", LOSS),
+    ("noise_loss", """
+        t = torch.rand(len(data), generator=generator)
+        eps = torch.empty(data.shape).normal_(generator=generator)
+        a, s = (f(t)[:, None, None, None] for f in (schedule.alpha, schedule.sigma))
+        return F.mse_loss(network(a * data + s * eps, t, labels), eps)
      """),
-    ("up_inputs", plan() .replace("return inputs", "return torch.tensor(inputs)")),
-    ("loss_each", NOISY + "(network(x, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", NOISY + "F.mse_loss(network(x, t), noise, reduction='none').flatten(1).mean(1)"),
-    ("loss_each", """
-        losses = []
-        for i in range(len(t)):
-            x = add_noise(schedule, data[i:i + 1], noise[i:i + 1], t[i:i + 1])
-            losses.append(F.mse_loss(network(x, t[i:i + 1]), noise[i:i + 1]))
-        return torch.stack(losses)
+    ("noise_loss", """
+        t = torch.rand(data.shape[:1], generator=generator)
+        eps = torch.randn(data.shape, generator=generator)
+        error = eps - network(add_noise(schedule, data, eps, t), t, labels)
+        return (error ** 2).mean((1, 2, 3)).mean()
      """),
-    ("loss_each", """
-        each = t[:, None, None, None]
-        x = schedule.alpha(each) * data + schedule.sigma(each) * noise
-        return torch.linalg.vector_norm(network(x, t) - noise, dim=(1, 2, 3))**2 / data[0].numel()
+    ("ema_step", STEP),
+    ("ema_step", """
+        for p in network.parameters():
+            p.grad = None
+        loss.backward()
+        optimizer.step()
+        for mean, weight in zip(average.parameters(), network.parameters()):
+            mean.data = decay * mean.data + (1 - decay) * weight.data
+        return loss.detach()
      """),
-    ("drop_labels", DRAW + "torch.where(u < p, null, labels)"),
-    ("drop_labels", DRAW + "labels.masked_fill(u < p, null)"),
-    ("drop_labels", "labels.clone().masked_fill(torch.bernoulli(torch.full(labels.shape, p), "
-                    "generator=generator).bool(), null)"),
-    ("drop_labels", """
-        out = labels.clone()
-        for i in range(len(labels)):
-            if torch.rand((), generator=generator) < p:
-                out[i] = null
-        return out
+    ("ema_step", """
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for name, mean in average.named_parameters():
+                mean.mul_(decay).add_(network.get_parameter(name), alpha=1 - decay)
+        return float(loss)
      """),
-    ("drop_labels", "keep = torch.rand(labels.shape, generator=generator) >= p\n"
-                    "return labels * keep + null * ~keep"),
+    ("score", SCORE),
+    ("score", "(schedule.alpha(t) * denoise(x, t) - x) / schedule.sigma(t)**2"),
+    ("langevin", CHAIN),
+    ("langevin", """
+        for i in range(n):
+            x = x + 0.5 * step * score(x)
+            if i >= 0:
+                x = x + math.sqrt(step) * torch.randn(x.shape, generator=generator)
+        return x
+     """.replace("x = x + 0.5 * step * score(x)", "drift = 0.5 * step * score(x)")
+        .replace("x = x + math", "x = x + drift + math")),
+    ("draw_ddpm", LOOP),
+    ("draw_ddpm", changed(LOOP, "        x = mean + std", "        if s > 0:\n            mean = mean + std",
+                          "generator=generator)\n    return x",
+                          "generator=generator)\n        x = mean\n    return x")),
+    ("draw_ddpm", """
+        x = noise.clone()
+        for i in range(len(ts) - 1):
+            at, st = schedule.alpha(ts[i]), schedule.sigma(ts[i])
+            a, s = schedule.alpha(ts[i + 1]), schedule.sigma(ts[i + 1])
+            eps = predict(x, ts[i])
+            x0 = (x - st * eps) / at
+            k = at / a
+            x = a * x0 + k * s**2 / st * eps
+            x += s * (1 - (k * s / st)**2).sqrt() * torch.randn(x.shape, generator=generator)
+        return x
+     """),
 ]
 
 WRONG = [
-    ("up_inputs", "glued on", plan(take="h")),
-    ("up_inputs", "skips alone", plan(take="skips.pop()")),
-    ("up_inputs", "newest", plan(take="h + skips.pop(0)")),
-    ("up_inputs", "halvings", plan(down="[c] * blocks", take="h + (skips.pop() if skips else 0)")),
-    ("up_inputs", "no halving at the last", plan(down="[c] * (blocks + 1)")),
-    ("up_inputs", "last level comes first", plan().replace("return inputs", "return inputs[::-1]")),
-    ("up_inputs", r"blocks \+ 1", plan(times="blocks")),
-    ("up_inputs", "raised", plan(times="blocks + 2")),
-    ("up_inputs", "should be", plan(order="channels", begin="channels[0]")),
-    ("up_inputs", "should be", plan(begin="channels[0]")),
-    ("up_inputs", "width of the level below", plan(take="c + skips.pop()")),
-    ("up_inputs", "should be", plan().replace("[channels[0]]", "[channels[-1]]")),
-    ("up_inputs", "should be", plan(take="h * skips.pop()")),
-    ("up_inputs", "should be|raised", plan().replace("skips = [channels[0]]", "skips = []")),
-    ("up_inputs", "no halving at the last", plan(take="h + c")),
-    ("up_inputs", "an int", "sum(channels) * blocks"),
-    ("up_inputs", "outputs' widths", "[c for c in reversed(channels) for _ in range(blocks + 1)]"),
-    ("up_inputs", "should be|raised|too many",
-     plan(down="[c] * 2 + [c] * (level < len(channels) - 1)", times="3")),
-    ("up_inputs", "return", plan().replace("return inputs", "return")),
-    ("loss_each", "not at the data", NOISY + "(network(x, t) - data).square().mean((1, 2, 3))"),
-    ("loss_each", "not at x_t", NOISY + "(network(x, t) - x).square().mean((1, 2, 3))"),
-    ("loss_each", "noise - data",
-     NOISY + "(network(x, t) - (noise - data)).square().mean((1, 2, 3))"),
-    ("loss_each", "one number", NOISY + "F.mse_loss(network(x, t), noise)"),
-    ("loss_each", "a sum", NOISY + "(network(x, t) - noise).square().sum((1, 2, 3))"),
-    ("loss_each", "absolute", NOISY + "(network(x, t) - noise).abs().mean((1, 2, 3))"),
-    ("loss_each", "no root", NOISY + "(network(x, t) - noise).square().mean((1, 2, 3)).sqrt()"),
-    ("loss_each", "mean of the squares",
-     NOISY + "(network(x, t) - noise).mean((1, 2, 3)).square()"),
-    ("loss_each", "noisy", "(network(data, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", r"t in \[0, 1\]",
-     NOISY + "(network(x, 1000 * t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "first one's",
-     NOISY + "(network(x, t[:1].expand(len(t))) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "times of shape",
-     NOISY + "(network(x, t[:, None, None, None]) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "changed places", "x = add_noise(schedule, noise, data, t)\n"
-                                    "return (network(x, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "the schedule scales",
-     "(network(data + noise, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "isn't asked", NOISY + "(x - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "the shape", NOISY + "(network(x, t) - noise).square().mean((2, 3))"),
-    ("loss_each", "the shape", NOISY + "(network(x, t) - noise).square().mean((0, 2, 3))"),
-    ("loss_each", "axis of length 1",
-     NOISY + "(network(x, t) - noise).square().mean((1, 2, 3), keepdim=True)"),
-    ("loss_each", "in place",
-     "data += noise\nreturn (network(data, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "two results", "noise = torch.randn_like(data)\n" + NOISY
-     + "(network(x, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "two results", "t = torch.rand(len(t))\n" + NOISY
-     + "(network(x, t) - noise).square().mean((1, 2, 3))"),
-    ("loss_each", "half|0.5 times",
-     NOISY + "0.5 * (network(x, t) - noise).square().mean((1, 2, 3))"),
-    ("drop_labels", "in place",
-     "labels[torch.rand(len(labels), generator=generator) < p] = null\nreturn labels"),
-    ("drop_labels", "not 0", DRAW + "torch.where(u < p, 0, labels)"),
-    ("drop_labels", "not -1", DRAW + "torch.where(u < p, -1, labels)"),
-    ("drop_labels", "not 10", DRAW + "torch.where(u < p, 10, labels)"),
-    ("drop_labels", "all or none",
-     "torch.where(torch.rand(1, generator=generator) < p, null, labels)"),
-    ("drop_labels", "all or none|an int",
-     "null if torch.rand((), generator=generator) < p else labels"),
-    ("drop_labels", "1 - p", DRAW + "torch.where(u > p, null, labels)"),
-    ("drop_labels", "1 - p", DRAW + "torch.where(u < 1 - p, null, labels)"),
-    ("drop_labels", "global generator", "torch.where(torch.rand(len(labels)) < p, null, labels)"),
-    ("drop_labels", "another seed",
-     "torch.where(torch.rand(len(labels), generator=generator.manual_seed(0)) < p, "
-                                    "null, labels)"),
-    ("drop_labels", "all or none", "labels"),
-    ("drop_labels", "not p", DRAW + "torch.where(u < 0.1, null, labels)"),
-    ("drop_labels", "not p", "u = torch.randn(len(labels), generator=generator)\n"
-                             "return torch.where(u < p, null, labels)"),
-    ("drop_labels", "whatever the seed",
-     "out = labels.clone()\n"
-     "out[torch.randperm(len(labels), generator=generator)[:round(p * len(labels))]] = "
-     "null\nreturn out"),
-    ("drop_labels", "in rows|not p", "u = torch.rand(len(labels) // 10 + 1, generator=generator)"
-                                     ".repeat_interleave(10)[:len(labels)]\n"
-                                     "return torch.where(u < p, null, labels)"),
-    ("drop_labels", "type", DRAW + "torch.where(u < p, float(null), labels.float())"),
-    ("drop_labels", "which are dropped|type", DRAW + "u < p"),
-    ("drop_labels", "shape", DRAW + "labels[u >= p]"),
-    ("drop_labels", "of label",
-     "u = torch.rand(int(labels.max()) + 1, len(labels), generator=generator)[0]\n"
-                                "return torch.where((u < 2 * p) & (labels % 2 == 0), null, "
-                                "labels)"),
-    ("drop_labels", "stays", DRAW + "torch.where(u < p, null, labels.flip(0))"),
-    ("drop_labels", "not p|p = 0", DRAW + "torch.where(u < max(p, 0.1), null, labels)"),
-    ("drop_labels", "a tuple", DRAW + "torch.where(u < p, null, labels), u < p"),
+    ("noise_loss", "not at the data", changed(LOSS, "- noise)", "- data)")),
+    ("noise_loss", "not at x_t", changed(LOSS, "- noise)", "- x)")),
+    ("noise_loss", "not at noise - data", changed(LOSS, "- noise)", "- noise + data)")),
+    ("noise_loss", "times of shape", changed(LOSS, "torch.rand(len(data)", "torch.rand(1")),
+    ("noise_loss", "a time of its own", changed(
+        LOSS, "torch.rand(len(data), generator=generator)",
+        "torch.rand(1, generator=generator).expand(len(data))")),
+    ("noise_loss", "the labels as well", changed(LOSS, ", labels", "")),
+    ("noise_loss", "labels that the network gets|wrong|values", changed(LOSS, "labels)", "labels.flip(0))")),
+    ("noise_loss", "times first", """
+        noise = torch.randn(data.shape, generator=generator)
+        t = torch.rand(len(data), generator=generator)
+        return (network(add_noise(schedule, data, noise, t), t, labels) - noise).square().mean()
+     """),
+    ("noise_loss", "times first", """
+        t = torch.randint(1, 1001, (len(data),), generator=generator) / 1000
+        noise = torch.randn(data.shape, generator=generator)
+        return (network(add_noise(schedule, data, noise, t), t, labels) - noise).square().mean()
+     """),
+    ("noise_loss", "lie in", changed(LOSS, "network(x, t,", "network(x, 1000 * t,")),
+    ("noise_loss", "lie in", changed(LOSS, "torch.rand(len(data)", "torch.randn(len(data)")),
+    ("noise_loss", "times are uniform", changed(LOSS, "generator=generator)\n    noise",
+                                                "generator=generator) / 2\n    noise")),
+    ("noise_loss", "isn't multiplied by alpha", changed(
+        LOSS, "add_noise(schedule, data, noise, t)",
+        "data + schedule.sigma(expand(t, data)) * noise")),
+    ("noise_loss", "isn't multiplied by sigma|schedule scales them", changed(
+        LOSS, "add_noise(schedule, data, noise, t)",
+        "schedule.alpha(expand(t, data)) * data + noise")),
+    ("noise_loss", "changed places", changed(LOSS, "schedule, data, noise", "schedule, noise, data")),
+    ("noise_loss", "schedule scales them", changed(
+        LOSS, "add_noise(schedule, data, noise, t)", "data + noise")),
+    ("noise_loss", "this is the data", changed(LOSS, "network(x,", "network(data,")),
+    ("noise_loss", "alpha isn't always", changed(
+        LOSS, "add_noise(schedule, data, noise, t)",
+        "(1 - expand(t, data)) * data + expand(t, data) * noise")),
+    ("noise_loss", "time runs", changed(LOSS, "noise, t)", "noise, 1 - t)")),
+    ("noise_loss", "standard normal|uniform or too weak", changed(
+        LOSS, "torch.randn(data.shape", "torch.rand(data.shape")),
+    ("noise_loss", "standard normal", changed(
+        LOSS, "torch.randn(data.shape", "torch.randn(data.shape[1:]")),
+    ("noise_loss", "global generator|one seed", changed(
+        LOSS, "torch.randn(data.shape, generator=generator)", "torch.randn_like(data)")),
+    ("noise_loss", "another seed", changed(LOSS, "t = torch.rand(len(data), generator=generator)",
+                                           "generator.manual_seed(0)\n    t = torch.rand("
+                                           "len(data), generator=generator)")),
+    ("noise_loss", "mean, not|not a mean|a sum", changed(LOSS, ".mean()", ".sum()")),
+    ("noise_loss", "for each picture", changed(LOSS, ".mean()", ".mean((1, 2, 3))")),
+    ("noise_loss", "absolute", changed(LOSS, ".square()", ".abs()")),
+    ("noise_loss", "no root", changed(LOSS, ".mean()", ".mean().sqrt()")),
+    ("noise_loss", "cancel", changed(LOSS, ".square()", "")),
+    ("noise_loss", "half of it", changed(LOSS, ".mean()", ".mean() / 2")),
+    ("noise_loss", "no gradient", changed(LOSS, "network(x, t, labels)",
+                                          "network(x, t, labels).detach()")),
+    ("noise_loss", "asked once|asked it 2", changed(
+        LOSS, "    return", "    network(x, t, labels)\n    return")),
+    ("noise_loss", "without a graph", changed(LOSS, ".mean()", ".mean().item()")),
+    ("noise_loss", "in place", changed(LOSS, "x = add_noise(schedule, data, noise, t)",
+                                       "x = data.mul_(schedule.alpha(expand(t, data)))\n"
+                                       "    x = x + schedule.sigma(expand(t, data)) * noise")),
+    ("noise_loss", "Denoiser|loss", "Denoiser(network, schedule).loss(data, labels, generator)['loss']"),
+    ("ema_step", "zero_grad", changed(STEP, "optimizer.zero_grad()\n", "pass\n")),
+    ("ema_step", "stay as they were", changed(STEP, "optimizer.step()\n", "pass\n")),
+    ("ema_step", "stay as they were", changed(STEP, "optimizer.zero_grad()\n", "pass\n",
+                                           "loss.backward()\n",
+                                           "loss.backward()\n    optimizer.zero_grad()\n")),
+    ("ema_step", "average stays", changed(STEP, "mean.lerp_(", "mean.lerp(")),
+    ("ema_step", "keeps the share", changed(STEP, "1 - decay", "decay")),
+    ("ema_step", "a copy", changed(STEP, "mean.lerp_(weight, 1 - decay)", "mean.copy_(weight)")),
+    ("ema_step", "network moves", changed(STEP, "mean.lerp_(weight", "weight.lerp_(mean")),
+    ("ema_step", "takes 1 - decay", changed(STEP, "mean.lerp_(weight, 1 - decay)",
+                                            "mean.mul_(decay).add_(weight)")),
+    ("ema_step", "from before it", """
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), network.parameters()):
+                mean.lerp_(weight, 1 - decay)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+     """),
+    ("ema_step", "two steps", changed(STEP, "optimizer.step()\n",
+                                      "optimizer.step()\n    optimizer.step()\n")),
+    ("ema_step", "return the loss", changed(STEP, "return loss.item()", "return None")),
+    ("ema_step", "holds on to its graph", changed(STEP, "return loss.item()", "return loss")),
+    ("ema_step", "step comes before|stay as they were", """
+        optimizer.zero_grad()
+        optimizer.step()
+        loss.backward()
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), network.parameters()):
+                mean.lerp_(weight, 1 - decay)
+        return loss.item()
+     """),
+    ("ema_step", "raised|in place", changed(STEP, "    with torch.no_grad():\n", "    if True:\n",
+                                   "mean.lerp_(weight, 1 - decay)",
+                                   "weight.lerp_(mean, 1 - decay)")),
+    ("ema_step", "not right|average", changed(STEP, "1 - decay", "0.1")),
+    ("score", "points away", changed(SCORE, "-eps", "eps")),
+    ("score", "divided by sigma|minus it", changed(SCORE, "-eps / sigma", "eps")),
+    ("score", "once more", changed(SCORE, "-eps / sigma", "-eps")),
+    ("score", "alpha is missing", changed(SCORE, "alpha * denoise", "denoise")),
+    ("score", "expected data", "denoise(x, t)"),
+    ("score", "the way from x", "denoise(x, t) - x"),
+    ("score", "once more", changed(SCORE, "-eps / sigma",
+                                      "(alpha * denoise(x, t) - x) / sigma")),
+    ("score", "once too often", changed(SCORE, "-eps / sigma", "-eps / sigma**2")),
+    ("score", "root of 1 - alpha", "a = schedule.alpha(t)\nreturn (a * denoise(x, t) - x) / (1 - a**2)"),
+    ("langevin", "the 2 is missing", changed(CHAIN, "step / 2", "step")),
+    ("langevin", "twice the size", changed(CHAIN, "step / 2", "step",
+                                           "step**0.5", "(2 * step)**0.5")),
+    ("langevin", "factor is the root", changed(CHAIN, "step**0.5", "step")),
+    ("langevin", "isn't scaled", changed(CHAIN, "step**0.5 * noise", "noise")),
+    ("langevin", "noise is missing", changed(CHAIN, " + step**0.5 * noise", "")),
+    ("langevin", "uphill", changed(CHAIN, "x + step", "x - step")),
+    ("langevin", "without aim", changed(CHAIN, "step / 2 * score(x) + ", "")),
+    ("langevin", "too few", changed(CHAIN, "range(n)", "range(n - 1)")),
+    ("langevin", "too many", changed(CHAIN, "range(n)", "range(n + 1)")),
+    ("langevin", "where the chain began", changed(CHAIN, "    for _", "    start = x\n    for _",
+                                                  "score(x)", "score(start)")),
+    ("langevin", "each has its own", """
+        noise = torch.randn(x.shape, generator=generator)
+        for _ in range(n):
+            x = x + step / 2 * score(x) + step**0.5 * noise
+        return x
+     """),
+    ("langevin", "in place", changed(CHAIN, "x = x +", "x +=")),
+    ("langevin", "one seed|global", changed(CHAIN, ", generator=generator", "")),
+    ("draw_ddpm", "mean alone", changed(LOOP, "mean + std *", "mean + 0 * std *")),
+    ("draw_ddpm", "v alone", changed(LOOP, " * schedule.sigma(s) / schedule.sigma(t)\n", "\n")),
+    ("draw_ddpm", "variance in the place", changed(LOOP, "v.sqrt() * schedule.sigma(s) / "
+                                                   "schedule.sigma(t)\n", "v * schedule.sigma(s)**2"
+                                                   " / schedule.sigma(t)**2\n")),
+    ("draw_ddpm", "of time s", changed(LOOP, "std = v.sqrt() * schedule.sigma(s) / "
+                                       "schedule.sigma(t)\n", "std = schedule.sigma(s)\n")),
+    ("draw_ddpm", "take all of it", changed(LOOP, "v / schedule.sigma(t) * predict",
+                                            "schedule.sigma(t) * predict")),
+    ("draw_ddpm", "that is v", changed(LOOP, "v / schedule.sigma(t) * predict", "v * predict")),
+    ("draw_ddpm", "step of the score", changed(LOOP, "v / schedule.sigma(t) * predict",
+                                               "v / schedule.sigma(t)**2 * predict")),
+    ("draw_ddpm", "shrunk by it", changed(LOOP, ") / k\n", ")\n")),
+    ("draw_ddpm", "the sign", changed(LOOP, "x - v", "x + v")),
+    ("draw_ddpm", "not at s", changed(LOOP, "predict(x, t)", "predict(x, s)")),
+    ("draw_ddpm", "a step is missing|one step is missing", changed(
+        LOOP, "zip(ts[:-1], ts[1:])", "zip(ts[:-2], ts[1:-1])")),
+    ("draw_ddpm", "each has its own", changed(
+        LOOP, "    x = noise\n", "    x = noise\n    z = torch.randn(x.shape, generator=generator)\n",
+        "std * torch.randn(x.shape, generator=generator)", "std * z")),
+    ("draw_ddpm", "one seed|global", changed(LOOP, ", generator=generator", "")),
+    ("draw_ddpm", "in place", changed(LOOP, "x = mean + std", "x[:] = mean + std")),
+    ("draw_ddpm", "package|ddpm", "samplers.last(samplers.ddpm(predict, schedule, noise, ts, generator))"),
+    ("draw_ddpm", "None", changed(LOOP, "return x", "return None")),
 ]
 
 

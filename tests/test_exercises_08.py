@@ -1,13 +1,19 @@
-"""Lesson 08's checks: right answers in any style pass; wrong ones are told what is wrong."""
+"""Lesson 08's checks of what guides: right answers in any style pass; wrong ones are told why."""
 
 import re
 
 import pytest
 from support.answers import cases, passes, told, written
 
-from minildm.diffusion.guidance import cfg
+from minildm.diffusion.guidance import cfg, classifier_guidance, uncond_and_cond
 
-EPS = "    eps = eps_null + guidance_scale * (eps_cond - eps_null)\n"
+LEVELS = """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    variance = alpha**2 * width**2 + sigma**2
+    square = (x[:, None] - alpha * centres).square().sum(-1)
+"""
+NORM = "    norm = x.shape[1] / 2 * torch.log(2 * math.pi * variance)\n"
+MEAN = LEVELS + "    p = (-square / (2 * variance)).softmax(1)\n"
 
 
 def made(body):
@@ -19,23 +25,93 @@ def made(body):
     return "\n".join(["    def denoise(x, t):", ask, *lines, "    return denoise"])
 
 
+def asking(result, twice="torch.cat([x, x])", time="t if t.ndim == 0 else torch.cat([t, t])",
+           contexts="torch.cat([null, context])"):
+    """cfg that asks once for both, null first: n, c."""
+    return f"""
+    def denoise(x, t):
+        n, c = denoiser({twice}, {time}, {contexts}).chunk(2)
+        return {result}
+    return denoise
+"""
+
+
+def climbing(step="scale * sigma**2 / alpha * gradient", first="x0 + guidance_scale * first",
+             start="x.detach().clone().requires_grad_()", total="log_prob(noisy, t).sum()",
+             enable="torch.enable_grad()"):
+    """classifier_guidance with this step."""
+    return f"""
+    def guided(x, t):
+        x0, scale = denoise(x, t), guidance_scale
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        if alpha == 0:
+            return {first}
+        with {enable}:
+            noisy = {start}
+            gradient, = torch.autograd.grad({total}, noisy)
+        return x0 + {step}
+    return guided
+"""
+
+
 RIGHT = [
-    ("guided_by_eps", EPS + "    return (x - sigma * eps) / alpha"),
-    ("guided_by_eps", """
-        theirs = guidance_scale - 1
-        eps = (1 + theirs) * eps_cond - theirs * eps_null
-        return x / alpha - sigma / alpha * eps
+    ("log_density", LEVELS + NORM
+     + "    return torch.logsumexp(-square / (2 * variance) - norm, 1) - math.log(len(centres))"),
+    ("log_density", """
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        std = (alpha**2 * width**2 + sigma**2).sqrt()
+        each = torch.distributions.Normal(alpha * centres, std).log_prob(x[:, None]).sum(2)
+        return each.exp().mean(1).log()
      """),
-    ("guided_by_eps", """
-        null, cond = ((x.double() - sigma * e) / alpha for e in (eps_null, eps_cond))
-        return (null + guidance_scale * (cond - null)).to(x.dtype)
+    ("log_density", """
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        v = (alpha * width)**2 + sigma**2
+        each = -torch.cdist(x, alpha * centres)**2 / (2 * v)
+        top = each.amax(1)
+        total = (each - top[:, None]).exp().mean(1)
+        return top + total.log() - x.shape[1] / 2 * torch.log(2 * torch.pi * v)
      """),
-    ("guided_by_eps", "(x - sigma * torch.lerp(eps_null, eps_cond, guidance_scale)) / alpha"),
-    ("classifier_step", "x0 + w * sigma**2 / alpha * gradient"),
-    ("classifier_step", "torch.add(x0, gradient, alpha=float(w * sigma * sigma / alpha))"),
-    ("classifier_step", """
-        eps_step = -w * sigma * gradient.double()
-        return (x0 - sigma / alpha * eps_step).float()
+    ("exact_x0", MEAN + """
+    each = centres + alpha * width**2 / variance * (x[:, None] - alpha * centres)
+    return (p[:, :, None] * each).sum(1)
+     """),
+    ("exact_x0", MEAN + """
+    middle = p @ centres
+    return (sigma**2 * middle + alpha * width**2 * x) / variance
+     """),
+    ("exact_x0", """
+        rows = []
+        for point in x:
+            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+            v = alpha**2 * width**2 + sigma**2
+            p = torch.exp(-(point - alpha * centres).square().sum(1) / (2 * v))
+            p = p / p.sum()
+            rows.append(sum(k * (c + alpha * width**2 / v * (point - alpha * c))
+                            for k, c in zip(p, centres)))
+        return torch.stack(rows)
+     """),
+    ("cfg", asking("n + guidance_scale * (c - n)")),
+    ("cfg", asking("torch.lerp(n, c, guidance_scale)")),
+    ("cfg", """
+        both = torch.cat([context, null])
+        def guided(x, t):
+            times = torch.as_tensor(t).expand(len(x)).repeat(2)
+            told, not_told = denoiser(x.repeat(2, *[1] * (x.ndim - 1)), times, both).chunk(2)
+            return guidance_scale * told + (1 - guidance_scale) * not_told
+        return guided
+     """),
+    ("classifier_guidance", climbing()),
+    ("classifier_guidance", climbing(step="scale * (sigma / alpha) * sigma * gradient")),
+    ("classifier_guidance", """
+        def guided(x, t):
+            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+            with torch.enable_grad():
+                x_in = x.detach().clone()
+                x_in.requires_grad = True
+                log_prob(x_in, t).sum().backward()
+            step = x_in.grad * sigma**2 / alpha if alpha > 0 else first
+            return denoise(x, t) + guidance_scale * step
+        return guided
      """),
     ("towards_both", made("ask(null) + w_a * (ask(a) - ask(null)) + w_b * (ask(b) - ask(null))")),
     ("towards_both", made("(1 - w_a - w_b) * ask(null) + w_a * ask(a) + w_b * ask(b)")),
@@ -61,65 +137,122 @@ RIGHT = [
 ]
 
 WRONG = [
-    ("guided_by_eps", "ours less 1: its 0",
-     "(x - sigma * ((1 + guidance_scale) * eps_cond - guidance_scale * eps_null)) / alpha"),
-    ("guided_by_eps", "subtracted once",
-     "(x - sigma * guidance_scale * (eps_cond - eps_null)) / alpha"),
-    ("guided_by_eps", "changed places",
-     "(x - sigma * (eps_cond + guidance_scale * (eps_null - eps_cond))) / alpha"),
-    ("guided_by_eps", "away",
-     "(x - sigma * (eps_null - guidance_scale * (eps_cond - eps_null))) / alpha"),
-    ("guided_by_eps", "ours less 1",
-     "(x - sigma * (eps_cond + guidance_scale * (eps_cond - eps_null))) / alpha"),
-    ("guided_by_eps", "brackets",
-     "(x - sigma * (guidance_scale * eps_cond - (guidance_scale + 1) * eps_null)) / alpha"),
-    ("guided_by_eps", "stretch",
-     "(x - sigma * (eps_null + guidance_scale * eps_cond) / (1 + guidance_scale)) / alpha"),
-    ("guided_by_eps", "that is eps", "eps_null + guidance_scale * (eps_cond - eps_null)"),
-    ("guided_by_eps", "alpha is missing", EPS + "    return x - sigma * eps"),
-    ("guided_by_eps", "sigma is missing", EPS + "    return (x - eps) / alpha"),
-    ("guided_by_eps", "divided as well", EPS + "    return x - sigma * eps / alpha"),
-    ("guided_by_eps", "divide by alpha", EPS + "    return alpha * (x - sigma * eps)"),
-    ("guided_by_eps", "and sigma changed", EPS + "    return (x - alpha * eps) / sigma"),
-    ("guided_by_eps", "need not be 1", EPS + "    return (x - (1 - alpha**2)**0.5 * eps) / alpha"),
-    ("guided_by_eps", "alpha \\+ sigma need", EPS + "    return (x - (1 - alpha) * eps) / alpha"),
-    ("guided_by_eps", "not plus", EPS + "    return (x + sigma * eps) / alpha"),
-    ("guided_by_eps", "no root", EPS + "    return (x - sigma * eps) / alpha**0.5"),
-    ("guided_by_eps", "isn't squared", EPS + "    return (x - sigma**2 * eps) / alpha"),
-    ("guided_by_eps", "no guidance", "(x - sigma * eps_cond) / alpha"),
-    ("guided_by_eps", "without the condition", "(x - sigma * eps_null) / alpha"),
-    ("guided_by_eps", "not for others|should be",
-     "(x - sigma * (eps_null + 4 * (eps_cond - eps_null))) / alpha"),
-    ("guided_by_eps", "in place", "x -= sigma * eps_cond\nreturn x / alpha"),
-    ("guided_by_eps", "in place",
-     "eps_cond -= eps_null\nreturn (x - sigma * (eps_null + guidance_scale * eps_cond)) / alpha"),
-    ("guided_by_eps", "return", EPS + "    x0 = (x - sigma * eps) / alpha\n    return"),
-    ("guided_by_eps", "type", EPS + "    return ((x - sigma * eps) / alpha).double()"),
-    ("classifier_step", "no step of x0", "x0 + w * gradient"),
-    ("classifier_step", "one from eps", "x0 + w * sigma / alpha * gradient"),
-    ("classifier_step", "added to x0: sigma", "x0 + w * sigma * gradient"),
-    ("classifier_step", "subtracted from x0", "x0 - w * sigma * gradient"),
-    ("classifier_step", "alpha is missing", "x0 + w * sigma**2 * gradient"),
-    ("classifier_step", "sigma is missing", "x0 + w / alpha * gradient"),
-    ("classifier_step", "downhill", "x0 - w * sigma**2 / alpha * gradient"),
-    ("classifier_step", "downhill, and", "x0 - w * sigma / alpha * gradient"),
-    ("classifier_step", "alpha squared", "x0 + w * sigma**2 / alpha**2 * gradient"),
-    ("classifier_step", "alpha squared", "x0 + w * (sigma / alpha)**2 * gradient"),
-    ("classifier_step", "divide by alpha$|divide by alpha", "x0 + w * sigma**2 * alpha * gradient"),
-    ("classifier_step", "changed places", "x0 + w * alpha**2 / sigma * gradient"),
-    ("classifier_step", "need not be 1", "x0 + w * (1 - alpha**2) / alpha * gradient"),
-    ("classifier_step", "gradient alone", "(x0 + w * sigma**2 * gradient) / alpha"),
-    ("classifier_step", "w is missing", "x0 + sigma**2 / alpha * gradient"),
-    ("classifier_step", "keeps its own", "w * (x0 + sigma**2 / alpha * gradient)"),
-    ("classifier_step", "less 1", "x0 + (w - 1) * sigma**2 / alpha * gradient"),
-    ("classifier_step", "add it", "w * sigma**2 / alpha * gradient"),
-    ("classifier_step", "w isn't squared", "x0 + w**2 * sigma**2 / alpha * gradient"),
-    ("classifier_step", "in place", "x0 += w * sigma**2 / alpha * gradient\nreturn x0"),
-    ("classifier_step", "x0`, unchanged", "x0"),
-    ("classifier_step", "return", "x0 + w * sigma**2 / alpha * gradient\nreturn"),
-    ("classifier_step", "first of the batch|wrong|should be",
-     "x0 + w * sigma**2 / alpha * gradient[:1]"),
-    ("classifier_step", "right for the first|should be", "x0 + 2.3 * sigma**2 / alpha * gradient"),
+    ("log_density", "log K", LEVELS + NORM
+     + "    return torch.logsumexp(-square / (2 * variance) - norm, 1)"),
+    ("log_density", "exponentials are", LEVELS + NORM
+     + "    return (-square / (2 * variance) - norm).sum(1) - math.log(len(centres))"),
+    ("log_density", "mean of logarithms", LEVELS + NORM
+     + "    return (-square / (2 * variance) - norm).mean(1)"),
+    ("log_density", "nearest blob", LEVELS + NORM
+     + "    return (-square / (2 * variance) - norm).amax(1) - math.log(len(centres))"),
+    ("log_density", "that is the density", LEVELS + NORM
+     + "    return (-square / (2 * variance) - norm).exp().mean(1)"),
+    ("log_density", "over the blobs", LEVELS + NORM
+     + "    return (-square / (2 * variance) - norm).logsumexp(0) - math.log(len(centres))"),
+    ("log_density", "normalisation, log", LEVELS
+     + "    return (-square / (2 * variance)).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "right for the first inputs", LEVELS
+     + "    norm = torch.log(2 * math.pi * variance)\n"
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "one dimension", LEVELS + "    norm = torch.log(2 * math.pi * variance) / 2\n"
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "factor 1/2", LEVELS + NORM
+     + "    return (-square / variance - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "negative", LEVELS + NORM
+     + "    return (square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "own width", (LEVELS + NORM).replace("alpha**2 * width**2 + ", "")
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "shrinks with alpha", (LEVELS + NORM).replace("alpha**2 * width", "width")
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "square of a width", (LEVELS + NORM).replace("width**2", "width")
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "standard deviations do not",
+     (LEVELS + NORM).replace("alpha**2 * width**2 + sigma**2", "(alpha * width + sigma)**2")
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "centres shrink", (LEVELS + NORM).replace("alpha * centres", "centres")
+     + "    return (-square / (2 * variance) - norm).logsumexp(1) - math.log(len(centres))"),
+    ("log_density", "return", LEVELS + "    return"),
+    ("log_density", "type", LEVELS + NORM + "    each = -square / (2 * variance) - norm\n"
+     + "    return (each.logsumexp(1) - math.log(len(centres))).double()"),
+    ("log_density", "in place", "centres *= schedule.alpha(t)\nreturn x[:, 0]"),
+    ("exact_x0", "mean of the centres", MEAN + "    return p @ centres"),
+    ("exact_x0", "over the blobs", MEAN.replace("softmax(1)", "softmax(0)")
+     + "    m = p @ centres\n    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "nearest blob is not all", MEAN + "    m = centres[p.argmax(1)]\n"
+     + "    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "all blobs count", MEAN + "    m = centres.mean(0)\n"
+     + "    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "alpha is missing", MEAN + "    m = p @ centres\n"
+     + "    return m + width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "not alpha", MEAN + "    m = p @ centres\n"
+     + "    return m + alpha**2 * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "width is squared", MEAN + "    m = p @ centres\n"
+     + "    return m + alpha * width / variance * (x - alpha * m)"),
+    ("exact_x0", "compared with alpha", MEAN + "    m = p @ centres\n"
+     + "    return m + alpha * width**2 / variance * (x - m)"),
+    ("exact_x0", "factor 1/2", MEAN.replace("2 * variance", "variance")
+     + "    m = p @ centres\n    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "negative", MEAN.replace("-square", "square")
+     + "    m = p @ centres\n    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "blob's width counts",
+     MEAN.replace("(2 * variance)", "(2 * sigma**2)")
+     + "    m = p @ centres\n    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "centres shrink",
+     MEAN.replace("alpha * centres", "centres")
+     + "    m = p @ centres\n    return m + alpha * width**2 / variance * (x - alpha * m)"),
+    ("exact_x0", "noise, not the data", MEAN + "    m = p @ centres\n"
+     + "    m = m + alpha * width**2 / variance * (x - alpha * m)\n"
+     + "    return (x - alpha * m) / sigma"),
+    ("exact_x0", "in place", "x -= schedule.alpha(t)\nreturn x"),
+    ("exact_x0", "return", MEAN + "    p @ centres\n    return"),
+    ("cfg", "conditional answer alone", asking("c")),
+    ("cfg", "without the condition alone", asking("n")),
+    ("cfg", "changed places", asking("n + guidance_scale * (c - n)",
+                                     contexts="torch.cat([context, null])")),
+    ("cfg", "starts from", asking("c + guidance_scale * (c - n)")),
+    ("cfg", "difference alone", asking("guidance_scale * (c - n)")),
+    ("cfg", "w and 1 - w", asking("n + guidance_scale * c")),
+    ("cfg", "scale is missing", asking("n + c")),
+    ("cfg", "sign", asking("n - guidance_scale * (c - n)")),
+    ("cfg", "right for the first|should", asking("n + 2.7 * (c - n)")),
+    ("cfg", "conditional answer alone", asking("torch.lerp(n, c, min(guidance_scale, 1.0))")),
+    ("cfg", "in batches of", """
+        def denoise(x, t):
+            n, c = denoiser(x, t, null), denoiser(x, t, context)
+            return n + guidance_scale * (c - n)
+        return denoise
+     """),
+    ("cfg", "wants times|times of shape", asking("n + guidance_scale * (c - n)", time="t")),
+    ("cfg", "return a function", "denoiser(context, 0.5, null)"),
+    ("cfg", "raised|shape", asking("n + guidance_scale * (c - n)",
+                                   contexts="torch.stack([null, context])")),
+    ("cfg", "takes", "def denoise(x):\n    return x\nreturn denoise"),
+    ("classifier_guidance", "no step of x0", climbing(step="scale * gradient")),
+    ("classifier_guidance", "one from eps", climbing(step="scale * sigma / alpha * gradient")),
+    ("classifier_guidance", "added to x0", climbing(step="scale * sigma * gradient")),
+    ("classifier_guidance", "subtracted from", climbing(step="-scale * sigma * gradient")),
+    ("classifier_guidance", "alpha is missing", climbing(step="scale * sigma**2 * gradient")),
+    ("classifier_guidance", "sigma is missing", climbing(step="scale / alpha * gradient")),
+    ("classifier_guidance", "downhill", climbing(step="-scale * sigma**2 / alpha * gradient")),
+    ("classifier_guidance", "alpha squared",
+     climbing(step="scale * sigma**2 / alpha**2 * gradient")),
+    ("classifier_guidance", "changed places", climbing(step="scale * alpha**2 / sigma * gradient")),
+    ("classifier_guidance", "need not be 1",
+     climbing(step="scale * (1 - alpha**2) / alpha * gradient")),
+    ("classifier_guidance", "scale is missing", climbing(step="sigma**2 / alpha * gradient")),
+    ("classifier_guidance", "less 1", climbing(step="(scale - 1) * sigma**2 / alpha * gradient")),
+    ("classifier_guidance", "add it", climbing(step="scale * sigma**2 / alpha * gradient - x0")),
+    ("classifier_guidance", "don't average", climbing(total="log_prob(noisy, t).mean()")),
+    ("classifier_guidance", "its length",
+     climbing(step="scale * sigma**2 / alpha * gradient / gradient.norm()")),
+    ("classifier_guidance", "no step is taken", climbing(first="x0")),
+    ("classifier_guidance", "add it to x0", climbing(first="scale * first")),
+    ("classifier_guidance", "multiplies `first`", climbing(first="x0 + first")),
+    ("classifier_guidance", "0 / 0", climbing().replace("alpha == 0", "alpha < 0")),
+    ("classifier_guidance", "raised", climbing(enable="torch.no_grad()")),
+    ("classifier_guidance", "raised", climbing(start="x")),
+    ("classifier_guidance", "first.*for alpha = 0", climbing(step="scale * first")),
+    ("classifier_guidance", "return a function", "denoise(first, 0.5)"),
     ("towards_both", "scales changed",
      made("ask(null) + w_b * (ask(a) - ask(null)) + w_a * (ask(b) - ask(null))")),
     ("towards_both", "the first scale",
@@ -208,4 +341,16 @@ def test_the_packages_functions_are_nobodys_answer():
 
         return denoise
 
-    assert "write yours" in told("towards_both", by_cfg)
+    def by_parts(denoiser, context, null, guidance_scale):
+        def denoise(x, t):
+            n, c = uncond_and_cond(denoiser, x, t, context, null)
+            return n + guidance_scale * (c - n)
+
+        return denoise
+
+    def by_name(denoise, log_prob, schedule, guidance_scale=1.0, first=None):
+        return classifier_guidance(denoise, log_prob, schedule, guidance_scale, first)
+
+    for name, answer in {"towards_both": by_cfg, "cfg": by_parts,
+                         "classifier_guidance": by_name}.items():
+        assert "write yours" in told(name, answer)

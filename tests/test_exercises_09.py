@@ -1,41 +1,43 @@
 """Lesson 09's checks: right answers in any style pass; wrong ones are told what is wrong."""
 
 import re
-from itertools import pairwise
 
 import pytest
 from support.answers import cases, passes, told, written
 
-from minildm.diffusion.samplers import euler
+from minildm.diffusion.denoiser import on_schedule
+from minildm.diffusion.schedules import at_ratio
 
-HELPERS = {"pairwise": pairwise, "euler": euler}
+HELPERS = {"at_ratio": at_ratio, "on_schedule": on_schedule}
 
-T = "    t = t[:, None, None, None]\n"
+T = "    t = t.reshape(-1, *[1] * (data.ndim - 1))\n"
 
 
 def paired(place="(1 - t) * data + t * noise", line="noise - data"):
     return T + f"    return torch.stack([{place}, {line}])"
 
 
-def walked(step="(s - t) * velocity(x, t)", times="ts"):
-    """Euler's walk with this step along these times."""
+def moved(x, t):
+    """A denoiser of another schedule that asks its own for this x at this time."""
     return f"""
-        start = x
-        for t, s in zip({times}[:-1], {times}[1:]):
-            x = x + {step}
-        return x
+    def moved(x, t):
+        at = at_ratio(own, other.sigma(t) / other.alpha(t))
+        return denoise({x}, {t})
+    return moved
     """
 
+
+MOVED = moved("own.sigma(at) / other.sigma(t) * x", "at")
 
 RIGHT = [
     ("flow_pair", paired()),
     ("flow_pair", """
-        t = t.view(-1, 1, 1, 1)
+        t = t.view(len(t), *([1] * len(data.shape[1:])))
         return torch.stack((torch.lerp(data, noise, t), noise - data), dim=0)
      """),
     ("flow_pair", """
         target = noise.double() - data.double()
-        x_t = data + torch.einsum("b,bchw->bchw", t.double(), target)
+        x_t = data + torch.einsum("b,b...->b...", t.double(), target)
         return torch.cat([x_t[None], target[None]]).float()
      """),
     ("flow_pair", """
@@ -44,25 +46,6 @@ RIGHT = [
             out[0, b] = (1 - t[b]) * data[b] + t[b] * noise[b]
             out[1, b] = noise[b] - data[b]
         return out
-     """),
-    ("euler_path", walked()),
-    ("euler_path", """
-        for i in range(len(ts) - 1):
-            x = x - (ts[i] - ts[i + 1]) * velocity(x=x, t=ts[i])
-        return x
-     """),
-    ("euler_path", """
-        x = x.clone()
-        for t, s in pairwise(ts.tolist()):
-            x += (s - t) * velocity(x, t)
-        return x
-     """),
-    ("euler_path", """
-        t = ts[0]
-        for dt in ts.diff():
-            x = torch.add(x, velocity(x, t.expand(len(x))) * dt)
-            t = t + dt
-        return x
      """),
     ("from_theirs", "lambda x, t: x + t * network(x, 1 - t)"),
     ("from_theirs", """
@@ -77,6 +60,25 @@ RIGHT = [
             way = (1 - s).reshape(-1, *[1] * (x.ndim - 1))
             return x + way * network(x, s)
         return denoise
+     """),
+    ("on_schedule", MOVED),
+    ("on_schedule", """
+        def moved(x, t):
+            ratio = other.sigma(t) / other.alpha(t)
+            at = at_ratio(own, ratio)
+            factor = (own.alpha(at) + own.sigma(at)) / (other.alpha(t) + other.sigma(t))
+            return denoise(factor * x, at)
+        return moved
+     """),
+    ("on_schedule", """
+        def moved(x, t):
+            early, late = torch.zeros(()), torch.ones(())
+            for _ in range(40):
+                at = (early + late) / 2
+                above = own.sigma(at) * other.alpha(t) > other.sigma(t) * own.alpha(at)
+                early, late = (early, at) if above else (at, late)
+            return denoise(x / other.sigma(t) * own.sigma(late), late)
+        return moved
      """),
 ]
 
@@ -107,56 +109,13 @@ WRONG = [
     ("flow_pair", "tuple", T + "    return (1 - t) * data + t * noise, noise - data"),
     ("flow_pair", "first one's", "    t = t[:1]\n" + paired()),
     ("flow_pair", "raised", "torch.stack([(1 - t) * data + t * noise, noise - data])"),
-    ("flow_pair", "raised", paired().replace("t[:, None, None, None]", "t[:, None]")),
+    ("flow_pair", "raised", paired().replace("t.reshape(-1, *[1] * (data.ndim - 1))", "t[:, None]")),
     ("flow_pair", "raised|shape",
-     paired().replace("t[:, None, None, None]", "t[None, :, None, None]")),
-    ("flow_pair", "in place", "noise -= data\n" + "t = t[:, None, None, None]\n"
+     paired().replace("t.reshape(-1, *[1] * (data.ndim - 1))", "t[None, :, None, None]")),
+    ("flow_pair", "in place", "noise -= data\n" + "t = t.reshape(-1, *[1] * (data.ndim - 1))\n"
      "return torch.stack([data + t * noise, noise])"),
-    ("flow_pair", "type", paired().replace("t[:,", "t.double()[:,")),
+    ("flow_pair", "type", paired().replace("t.reshape", "t.double().reshape")),
     ("flow_pair", "return", paired() .replace("    return", "    pair =") + "\n    return"),
-    ("euler_path", "the sign", walked("(t - s) * velocity(x, t)")),
-    ("euler_path", "positive where time rises|sign", walked("-abs(s - t) * velocity(x, t)")),
-    ("euler_path", "sign|negative", walked("abs(s - t) * velocity(x, t)")),
-    ("euler_path", "time you go to", walked("(s - t) * velocity(x, s)")),
-    ("euler_path", "where the journey began", walked("(s - t) * velocity(start, t)")),
-    ("euler_path", "first time always", walked("(s - t) * velocity(x, ts[0])")),
-    ("euler_path", "not equal", walked("(ts[-1] - ts[0]) / (len(ts) - 1) * velocity(x, t)")),
-    ("euler_path", "one too many", walked("(ts[-1] - ts[0]) / len(ts) * velocity(x, t)")),
-    ("euler_path", "equal steps of 1", walked("-velocity(x, t) / (len(ts) - 1)")),
-    ("euler_path", "isn't scaled", walked("velocity(x, t)")),
-    ("euler_path", "not by the time", walked("t * velocity(x, t)")),
-    ("euler_path", "gets lost", walked("(s - t) * velocity(x, t) - x")),
-    ("euler_path", "last step is missing", walked(times="ts[:-1]")),
-    ("euler_path", "first step is missing", walked(times="ts[1:]")),
-    ("euler_path", "down to 0", walked(times="torch.cat([ts, torch.zeros(1)])")),
-    ("euler_path", "one jump", "x + (ts[-1] - ts[0]) * velocity(x, ts[0])"),
-    ("euler_path", "from the last to the first", walked(times="ts.flip(0)")),
-    ("euler_path", "Heun", walked(
-        "(s - t) / 2 * (velocity(x, t) + velocity(x + (s - t) * velocity(x, t), s))")),
-    ("euler_path", "midpoint", walked(
-        "(s - t) * velocity(x + (s - t) / 2 * velocity(x, t), (s + t) / 2)")),
-    ("euler_path", "inside the loop", walked().replace("        return x", "            return x")),
-    ("euler_path", "whole journey", """
-        path = [x]
-        for t, s in pairwise(ts):
-            path.append(path[-1] + (s - t) * velocity(path[-1], t))
-        return torch.stack(path)
-     """),
-    ("euler_path", "list", "[x + (s - t) * velocity(x, t) for t, s in pairwise(ts)]"),
-    ("euler_path", "in place", walked().replace("x = x +", "x +=")),
-    ("euler_path", "asked 4 times",
-     walked().replace("return x", "return x + 0 * velocity(x, ts[-1])")),
-    ("euler_path", "begins at the start", """
-        out = x
-        for t, s in pairwise(ts):
-            out = x + (s - t) * velocity(out, t)
-        return out
-     """),
-    ("euler_path", "unchanged|nothing has moved", "x"),
-    ("euler_path", "raised IndexError",
-     "for i in range(len(ts)):\n    x = x + (ts[i + 1] - ts[i]) * velocity(x, ts[i])\nreturn x"),
-    ("euler_path", "times of shape", walked("(s - t) * velocity(x, ts)")),
-    ("euler_path", "return", walked().replace("return x", "return")),
     ("from_theirs", "sign is wrong", "lambda x, t: x - t * network(x, 1 - t)"),
     ("from_theirs", "its own time", "lambda x, t: x + t * network(x, t)"),
     ("from_theirs", "and it points", "lambda x, t: x - t * network(x, t)"),
@@ -185,6 +144,26 @@ WRONG = [
      """),
     ("from_theirs", "type", "lambda x, t: (x + t * network(x, 1 - t)).double()"),
     ("from_theirs", "return", "def denoise(x, t):\n    x + t * network(x, 1 - t)\nreturn denoise"),
+    ("on_schedule", "isn't scaled: where", moved("x", "at")),
+    ("on_schedule", "at its own time", moved("own.sigma(at) / other.sigma(t) * x", "t")),
+    ("on_schedule", "nothing has changed", moved("x", "t")),
+    ("on_schedule", "upside down", moved("other.sigma(t) / own.sigma(at) * x", "at")),
+    ("on_schedule", "own alpha is missing", moved("x / other.alpha(t)", "at")),
+    ("on_schedule", "alpha times it", moved("own.alpha(at) * x", "at")),
+    ("on_schedule", "one scale", MOVED.replace("return denoise(", "return own.sigma(at)**-1"
+                                               " * other.sigma(t) * denoise(")),
+    ("on_schedule", "not alpha / sigma",
+     MOVED.replace("other.sigma(t) / other.alpha(t))", "other.alpha(t) / other.sigma(t))")),
+    ("on_schedule", "right for the first inputs|NaN|inf",
+     moved("own.alpha(at) / other.alpha(t) * x", "at")),
+    ("on_schedule", "return a function", "denoise(torch.zeros(3, 2), torch.tensor(0.5))"),
+    ("on_schedule", "own alpha is missing", """
+        return lambda x, t: denoise((1 + 0 * t) * x / (1 - t).clamp(min=1e-6), at_ratio(
+            own, t / (1 - t)))
+     """),
+    ("on_schedule", "in place", MOVED.replace("at = at", "x *= 1.5\n        at = at")),
+    ("on_schedule", "package's", "on_schedule(denoise, own, other)"),
+    ("on_schedule", "return", MOVED.replace("return moved", "moved")),
 ]
 
 
@@ -196,12 +175,3 @@ def test_right_answers_pass(name, body):
 @pytest.mark.parametrize("name, said, body", cases(WRONG))
 def test_wrong_answers_are_told_what_is_wrong(name, said, body):
     assert re.search(said, told(name, written(name, body, HELPERS)))
-
-
-def test_the_packages_sampler_is_nobodys_euler():
-    body = """
-        for step in euler(lambda x, t: x - t * velocity(x, t), None, x, ts):
-            x = step.x
-        return x
-    """
-    assert "write yours" in told("euler_path", written("euler_path", body, HELPERS))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from support.answers import cases, passes, told, written
 
-from minildm.course.exercises.lesson_10 import block_parameters, patchify
-from minildm.nn.dit import DiTBlock, DiTConfig, modulate, unpatchify
+from minildm.course.exercises.lesson_10_tokens import patchify
+from minildm.nn.dit import modulate, unpatchify
 
 SQUARES = """
     x = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))
@@ -17,6 +17,16 @@ SQUARES = """
 
 def squares(order, after=""):
     return SQUARES.format(order, after)
+
+
+JOINED = """
+    s = tokens.unflatten(2, {}).unflatten(1, (h, -1))
+    return s.permute({}).flatten(4).flatten(2, 3){}
+"""
+
+
+def joined(order, after="", split="(p, p, -1)"):
+    return JOINED.format(split, order, after)
 
 
 NORM = "F.layer_norm(x, x.shape[-1:], eps=1e-6)"
@@ -52,6 +62,24 @@ RIGHT = [
         squares = x.unfold(2, p, p).unfold(3, p, p)
         return squares.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
      """),
+    ("unpatchify", joined("0, 5, 1, 3, 2, 4")),
+    ("unpatchify", """
+        b, n, size = tokens.shape
+        c, w = size // p**2, n // h
+        x = tokens.reshape(b, h, w, p, p, c)
+        return torch.einsum("bhwpqc->bchpwq", x).reshape(b, c, h * p, w * p)
+     """),
+    ("unpatchify", """
+        squares = tokens.unflatten(2, (p * p, -1)).transpose(2, 3).flatten(2).mT
+        return F.fold(squares, (h * p, tokens.shape[1] // h * p), p, stride=p)
+     """),
+    ("unpatchify", """
+        rows = []
+        for row in tokens.chunk(h, dim=1):
+            squares = [token.unflatten(1, (p, p, -1)) for token in row.unbind(1)]
+            rows.append(torch.cat(squares, dim=2))
+        return torch.cat(rows, dim=1).movedim(3, 1)
+     """),
     ("modulate", modulated()),
     ("modulate", """
         norm = nn.LayerNorm(x.shape[-1], eps=1e-6, elementwise_affine=False)
@@ -69,23 +97,29 @@ RIGHT = [
             out.append(F.layer_norm(one, [one.shape[-1]], weight=1 + b, bias=a, eps=1e-6))
         return torch.stack(out)
      """),
-    ("block_parameters", "18 * dim**2 + 15 * dim"),
-    ("block_parameters", """
-        ada, attention = 6 * dim * (dim + 1), 4 * dim * (dim + 1)
-        return ada + attention + dim * 4 * dim + 4 * dim + 4 * dim * dim + dim
-     """),
-    ("block_parameters", """
-        maps = [(dim, 6 * dim)] + 4 * [(dim, dim)] + [(dim, 4 * dim), (4 * dim, dim)]
-        return sum(a * b + b for a, b in maps)
-     """),
-    ("block_parameters", """
-        parts = nn.ModuleList([nn.Linear(dim, 6 * dim), nn.MultiheadAttention(dim, 1),
-                               nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)])
-        return sum(p.numel() for p in parts.parameters())
-     """),
 ]
 
 WRONG = [
+    ("unpatchify", "not \\(C, p, q\\)", joined("0, 3, 1, 4, 2, 5", split="(-1, p, p)")),
+    ("unpatchify", "of a square go row by row", joined("0, 5, 1, 4, 2, 3")),
+    ("unpatchify", "belong together", joined("0, 5, 3, 1, 4, 2")),
+    ("unpatchify", "permute first",
+     "tokens.reshape(len(tokens), -1, h * p, tokens.shape[1] // h * p)"),
+    ("unpatchify", "second axis", joined("0, 5, 1, 3, 2, 4", ".movedim(1, -1)")),
+    ("unpatchify", "not of columns", """
+        h = tokens.shape[1] // h
+        s = tokens.unflatten(2, (p, p, -1)).unflatten(1, (h, -1))
+        return s.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+     """),
+    ("unpatchify", "raised|shape|not for others", joined("0, 5, 1, 3, 2, 4", split="(2, 2, -1)")),
+    ("unpatchify", "raised|shape", joined("0, 5, 1, 3, 2, 4").replace("(h, -1)", "(h, h)")),
+    ("unpatchify", "rows and columns changed", """
+        s = tokens.unflatten(2, (p, p, -1)).unflatten(1, (-1, h)).transpose(1, 2)
+        return s.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+     """),
+    ("unpatchify", "unchanged", "tokens"),
+    ("unpatchify", "type", joined("0, 5, 1, 3, 2, 4", ".double()")),
+    ("unpatchify", "return", "tokens.mT\nreturn"),
     ("patchify", "not \\(C, p, q\\)", squares("0, 2, 4, 1, 3, 5")),
     ("patchify", "not \\(C, p, q\\)", "F.unfold(x, p, stride=p).mT"),
     ("patchify", "not \\(C, q, p\\)", squares("0, 2, 4, 1, 5, 3")),
@@ -159,26 +193,6 @@ WRONG = [
         ".sqrt().detach()")),
     ("modulate", "type", modulated(result="(n * (1 + scale) + shift).double()")),
     ("modulate", "return", modulated() .replace("return", "y =") + "    return"),
-    ("block_parameters", "biases are missing", "18 * dim**2"),
-    ("block_parameters", "of the six vectors", "18 * dim**2 + 9 * dim"),
-    ("block_parameters", "biases of attention", "18 * dim**2 + 11 * dim"),
-    ("block_parameters", "biases of the MLP", "18 * dim**2 + 10 * dim"),
-    ("block_parameters", "first layer has", "18 * dim**2 + 12 * dim"),
-    ("block_parameters", "six vectors' layer", "12 * dim**2 + 9 * dim"),
-    ("block_parameters", "MLP is missing", "10 * dim**2 + 10 * dim"),
-    ("block_parameters", "attention is missing", "14 * dim**2 + 11 * dim"),
-    ("block_parameters", "for the output", "17 * dim**2 + 14 * dim"),
-    ("block_parameters", "three D x D", "15 * dim**2 + 12 * dim"),
-    ("block_parameters", "not one", "13 * dim**2 + 10 * dim"),
-    ("block_parameters", "MLP has two layers", "14 * dim**2 + 14 * dim"),
-    ("block_parameters", "4 times as wide", "12 * dim**2 + 12 * dim"),
-    ("block_parameters", "no norm has", "18 * dim**2 + 19 * dim"),
-    ("block_parameters", "not two", "36 * dim**2 + 30 * dim"),
-    ("block_parameters", "should be", "18 * 1152**2 + 15 * 1152"),
-    ("block_parameters", "should be", "dim"),
-    ("block_parameters", "float", "18.0 * dim**2 + 15 * dim"),
-    ("block_parameters", "should be", "str(18 * dim**2 + 15 * dim)"),
-    ("block_parameters", "return", "18 * dim**2 + 15 * dim\nreturn"),
 ]
 
 
@@ -194,16 +208,14 @@ def test_wrong_answers_are_told_what_is_wrong(name, said, body):
 
 def test_the_packages_functions_are_nobodys_answer():
     assert "write yours" in told("modulate", modulate)
+    assert "write yours" in told("unpatchify", unpatchify)
 
-    def counted(dim):
-        parts = DiTBlock(DiTConfig(dim=dim, depth=1, heads=1)).parameters()
-        return sum(part.numel() for part in parts)
+    def back(tokens, h, p):
+        return unpatchify(tokens, h, p).clone() + 0
 
-    assert "write yours" in told("block_parameters", counted)
+    assert "write yours" in told("unpatchify", back)
 
 
 def test_the_checks_know_what_the_package_does():
     x = torch.randn(2, 3, 6, 10, generator=torch.Generator().manual_seed(0))
     assert torch.equal(unpatchify(patchify(x, 2), 3, 2), x)
-    parts = DiTBlock(DiTConfig(dim=96, depth=1, heads=4)).parameters()
-    assert sum(part.numel() for part in parts) == block_parameters(96)

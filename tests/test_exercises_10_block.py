@@ -1,123 +1,196 @@
-"""Lesson 10's check of the block: right answers in any style pass; wrong ones are told why."""
+"""Lesson 10's checks of modules: label, block and final layer in any style; wrong ones are told why."""
 
 import re
 
 import pytest
-from support.answers import cases, passes, told, written
+import torch
+from support.answers import passes, told
+from support.modules import class_of
 
-BLOCK = """
-    {vectors} = ada(c).chunk(6, dim=-1)
-    gate, gate_2 = gate[:, None], gate_2[:, None]
-    {first}
-    {second}
+from minildm.course.exercises.lesson_10_block import AdaLNZeroBlock
+from minildm.course.exercises.lesson_10_norm import FinalLayer, modulate
+from minildm.course.exercises.lesson_10_tokens import LabelEmbedding
+from minildm.nn import dit
+from minildm.nn.layers import Attention, FeedForward
+
+HELPERS = {"Attention": Attention, "FeedForward": FeedForward, "modulate": modulate}
+
+LABEL = """
+class LabelEmbedding(nn.Module):
+    def __init__(self, classes, dim):
+        super().__init__()
+        self.null = classes
+        self.table = nn.Embedding(classes + 1, dim)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, labels, dropped=None):
+        if dropped is not None:
+            labels = torch.where(dropped, self.null, labels)
+        return self.table(labels)
 """
-FIRST = "x = x + gate * attend(modulate(x, shift, scale))"
-SECOND = "return x + gate_2 * think(modulate(x, shift_2, scale_2))"
-SIX = "shift, scale, gate, shift_2, scale_2, gate_2"
+BLOCK = """
+class AdaLNZeroBlock(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.ada = nn.Linear(dim, 6 * dim)
+        self.attention = Attention(dim, heads=heads, bias=True)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU("tanh"), nn.Linear(4 * dim, dim))
+        nn.init.zeros_(self.ada.weight)
+        nn.init.zeros_(self.ada.bias)
 
+    def forward(self, x, c):
+        six = self.ada(F.silu(c)).chunk(6, dim=-1)
+        shift, scale, gate, shift_2, scale_2, gate_2 = six
+        x = x + gate[:, None] * self.attention(modulate(x, shift, scale))
+        return x + gate_2[:, None] * self.mlp(modulate(x, shift_2, scale_2))
+"""
+FINAL = """
+class FinalLayer(nn.Module):
+    def __init__(self, dim, out):
+        super().__init__()
+        self.ada = nn.Linear(dim, 2 * dim)
+        self.linear = nn.Linear(dim, out)
+        for layer in self.ada, self.linear:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-def block(first=FIRST, second=SECOND, vectors=SIX):
-    return BLOCK.format(vectors=vectors, first=first, second=second)
-
+    def forward(self, x, c):
+        shift, scale = self.ada(F.silu(c)).chunk(2, dim=-1)
+        return self.linear(modulate(x, shift, scale))
+"""
+SOURCES = {"LabelEmbedding": LABEL, "AdaLNZeroBlock": BLOCK, "FinalLayer": FINAL}
+ORDER = "shift, scale, gate, shift_2, scale_2, gate_2 = six"
+FIRST = "x = x + gate[:, None] * self.attention(modulate(x, shift, scale))"
+SECOND = "return x + gate_2[:, None] * self.mlp(modulate(x, shift_2, scale_2))"
+NULL = "torch.where(dropped, self.null, labels)"
 
 RIGHT = [
-    ("adaln_block", block()),
-    ("adaln_block", """
-        v = ada(c).unflatten(-1, (6, -1))
-        x = x + v[:, 2, None] * attend(modulate(x, v[:, 0], v[:, 1]))
-        return x + v[:, 5, None] * think(modulate(x, v[:, 3], v[:, 4]))
-     """),
-    ("adaln_block", """
-        six = torch.split(ada(c), x.shape[-1], dim=1)
-        for f, (shift, scale, gate) in (attend, six[:3]), (think, six[3:]):
-            x = torch.addcmul(x, gate.unsqueeze(1), f(modulate(x=x, shift=shift, scale=scale)))
-        return x
-     """),
-    ("adaln_block", """
-        six = ada(c).reshape(len(c), 6, -1).unbind(1)
-        said = attend(modulate(x, *six[:2]))
-        x = x + torch.einsum("bd,bld->bld", six[2], said)
-        return x + torch.einsum("bd,bld->bld", six[5], think(modulate(x, *six[3:5])))
-     """),
+    ("LabelEmbedding",),
+    ("LabelEmbedding", (NULL, "labels.masked_fill(dropped, self.null)")),
+    ("LabelEmbedding", (NULL, "labels * ~dropped + self.null * dropped")),
+    ("LabelEmbedding", ("nn.init.normal_(self.table.weight, std=0.02)",
+                        "self.table.weight.data.mul_(0.02)")),
+    ("AdaLNZeroBlock",),
+    ("AdaLNZeroBlock", ("self.mlp", "self.thinking"), ("self.attention", "self.looking")),
+    ("AdaLNZeroBlock", ("six = self.ada(F.silu(c)).chunk(6, dim=-1)",
+                        "six = self.ada(nn.functional.silu(c)).unflatten(-1, (6, -1)).unbind(1)")),
+    ("AdaLNZeroBlock", (FIRST, "x = torch.addcmul(x, gate.unsqueeze(1), "
+                               "self.attention(modulate(x, shift, scale)))")),
+    ("AdaLNZeroBlock", ("nn.init.zeros_(self.ada.weight)", "self.ada.weight.data[:] = 0")),
+    ("FinalLayer",),
+    ("FinalLayer", ("self.linear(modulate(x, shift, scale))",
+                    "self.linear(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale[:, None]) "
+                    "+ shift[:, None])")),
+    ("FinalLayer", ("self.linear", "self.out")),
 ]
 
 WRONG = [
-    ("adaln_block", "gates are missing",
-     block(FIRST.replace("gate * ", ""), SECOND.replace("gate_2 * ", ""))),
-    ("adaln_block", "attention's gate", block(FIRST.replace("gate * ", ""))),
-    ("adaln_block", "MLP's gate", block(second=SECOND.replace("gate_2 * ", ""))),
-    ("adaln_block", "no 1 is added",
-     block(FIRST.replace("gate *", "(1 + gate) *"), SECOND.replace("gate_2 *", "(1 + gate_2) *"))),
-    ("adaln_block", "neither step is added",
-     block(FIRST.replace("x + ", "", 1), SECOND.replace("x + ", "", 1))),
-    ("adaln_block", "attention's step is added", block(FIRST.replace("x + ", "", 1))),
-    ("adaln_block", "is added to what attention", block(second=SECOND.replace("x + ", "", 1))),
-    ("adaln_block", "not x itself",
-     block("x = gate * (x + attend(modulate(x, shift, scale)))",
-           "return gate_2 * (x + think(modulate(x, shift_2, scale_2)))")),
-    ("adaln_block", "attention goes first",
-     block(FIRST.replace("attend", "think"), SECOND.replace("think", "attend"))),
-    ("adaln_block", "works on the new x",
-     block(FIRST.replace("x = ", "y = "),
-           "return y + gate_2 * think(modulate(x, shift_2, scale_2))")),
-    ("adaln_block", "added to the new x",
-     block(FIRST.replace("x = ", "y = "),
-           "return x + gate_2 * think(modulate(y, shift_2, scale_2))")),
-    ("adaln_block", "a modulated norm of its own", block(second="return x + gate_2 * think(x)")),
-    ("adaln_block", "first step is off", block("x = x + gate * attend(x)")),
-    ("adaln_block", "neither step has",
-     block("x = x + gate * attend(x)", "return x + gate_2 * think(x)")),
-    ("adaln_block", "x itself isn't normed",
-     block("x = modulate(x, shift, scale)\n    x = x + gate * attend(x)")),
-    ("adaln_block", "MLP's step is missing", block(second="return x")),
-    ("adaln_block", "attention's step is missing", block("x = x")),
-    ("adaln_block", "what it hears",
-     block("x = x + attend(gate * modulate(x, shift, scale))",
-           "return x + think(gate_2 * modulate(x, shift_2, scale_2))")),
-    ("adaln_block", "shift and scale changed",
-     block(vectors="scale, shift, gate, scale_2, shift_2, gate_2")),
-    ("adaln_block", "not gate first",
-     block(vectors="gate, shift, scale, gate_2, shift_2, scale_2")),
-    ("adaln_block", "last three the MLP",
-     block(vectors="shift_2, scale_2, gate_2, shift, scale, gate")),
-    ("adaln_block", "attention's three come",
-     block(vectors="shift, shift_2, scale, scale_2, gate, gate_2")),
-    ("adaln_block", "same three", """
-        shift, scale, gate, *_ = ada(c).chunk(6, dim=-1)
-        x = x + gate[:, None] * attend(modulate(x, shift, scale))
-        return x + gate[:, None] * think(modulate(x, shift, scale))
-     """),
-    ("adaln_block", "same gate", block(second=SECOND.replace("gate_2", "gate"))),
-    ("adaln_block", "every sixth", """
-        shift, scale, gate, shift_2, scale_2, gate_2 = ada(c).unflatten(-1, (-1, 6)).unbind(-1)
-        x = x + gate[:, None] * attend(modulate(x, shift, scale))
-        return x + gate_2[:, None] * think(modulate(x, shift_2, scale_2))
-     """),
-    ("adaln_block", "shape \\(B, D\\)", """
-        shift, scale, gate, shift_2, scale_2, gate_2 = ada(c)[:, None].chunk(6, dim=-1)
-        x = x + gate * attend(modulate(x, shift, scale))
-        return x + gate_2 * think(modulate(x, shift_2, scale_2))
-     """),
-    ("adaln_block", "use the one", """
-        def modulate(x, shift, scale):
-            return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale[:, None]) + shift[:, None]
-        shift, scale, gate, shift_2, scale_2, gate_2 = ada(c).chunk(6, dim=-1)
-        x = x + gate[:, None] * attend(modulate(x, shift, scale))
-        return x + gate_2[:, None] * think(modulate(x, shift_2, scale_2))
-     """),
-    ("adaln_block", "raised", block().replace("gate[:, None]", "gate")),
-    ("adaln_block", "raised", block().replace("dim=-1", "dim=0")),
-    ("adaln_block", "reaches c|gradient to c", block().replace("ada(c)", "ada(c).detach()")),
-    ("adaln_block", "in place", block(FIRST.replace("x = x +", "x +="))),
-    ("adaln_block", "return", block(second="x = " + SECOND[7:] + "\n    return")),
+    ("LabelEmbedding", "one more", ("classes + 1, dim", "classes, dim")),
+    ("LabelEmbedding", "standard deviation", ("nn.init.normal_(self.table.weight, std=0.02)", "")),
+    ("LabelEmbedding", "standard deviation", ("std=0.02", "std=0.2")),
+    ("LabelEmbedding", "not which are kept", (NULL, "torch.where(dropped, labels, self.null)")),
+    ("LabelEmbedding", "left aside", (f"labels = {NULL}", "pass")),
+    ("LabelEmbedding", "not the first", (NULL, "torch.where(dropped, 0, labels)")),
+    ("LabelEmbedding", "behind those", (NULL, "torch.where(dropped, self.null - 1, labels)")),
+    ("LabelEmbedding", "and not zeros",
+     (f"labels = {NULL}", "return self.table(labels) * ~dropped[:, None]")),
+    ("LabelEmbedding", "in place", (f"labels = {NULL}", "labels[dropped] = self.null")),
+    ("LabelEmbedding", "raised", ("dropped is not None", "True")),
+    ("LabelEmbedding", "one table",
+     ("nn.init.normal_", "self.extra = nn.Linear(2, 2)\n        nn.init.normal_")),
+    ("LabelEmbedding", "return", ("return self.table", "self.table")),
+    ("AdaLNZeroBlock", "zero at first|zero in all", ("nn.init.zeros_(self.ada.weight)", "")),
+    ("AdaLNZeroBlock", "zero at first|zero in all", ("nn.init.zeros_(self.ada.bias)", "")),
+    ("AdaLNZeroBlock", "not the gates alone", (
+        "nn.init.zeros_(self.ada.weight)\n        nn.init.zeros_(self.ada.bias)",
+        "for i in (2, 5):\n            nn.init.zeros_(self.ada.weight[i * dim:(i + 1) * dim])\n"
+        "            nn.init.zeros_(self.ada.bias[i * dim:(i + 1) * dim])")),
+    ("AdaLNZeroBlock", "can't learn", (
+        "nn.init.zeros_(self.ada.bias)",
+        "[nn.init.zeros_(p) for p in self.parameters()]")),
+    ("AdaLNZeroBlock", "`self.ada`", ("self.ada", "self.maker")),
+    ("AdaLNZeroBlock", "answers zero", (FIRST, FIRST.replace("x + ", "")),
+     (SECOND, SECOND.replace("x + ", ""))),
+    ("AdaLNZeroBlock", "SiLU of c is missing", ("F.silu(c)", "c")),
+    ("AdaLNZeroBlock", "not after it", ("self.ada(F.silu(c))", "F.silu(self.ada(c))")),
+    ("AdaLNZeroBlock", "tanh", ('nn.GELU("tanh")', "nn.GELU()")),
+    ("AdaLNZeroBlock", "not a ReLU", ('nn.GELU("tanh")', "nn.ReLU()")),
+    ("AdaLNZeroBlock", "not a SiLU", ('nn.GELU("tanh")', "nn.SiLU()")),
+    ("AdaLNZeroBlock", "between its layers", ('nn.GELU("tanh"), ', "")),
+    ("AdaLNZeroBlock", "fresh block is the identity|zero at first",
+     (FIRST, FIRST.replace("gate[:, None] * ", ""))),
+    ("AdaLNZeroBlock", "fresh block is the identity|zero at first",
+     (SECOND, SECOND.replace("gate_2[:, None]", "(1 + gate_2[:, None])"))),
+    ("AdaLNZeroBlock", "works on the new x", (FIRST, FIRST.replace("x = ", "y = ")),
+     (SECOND, SECOND.replace("x + ", "y + "))),
+    ("AdaLNZeroBlock", "norm of its own", (SECOND, "return x + gate_2[:, None] * self.mlp(x)")),
+    ("AdaLNZeroBlock", "first step is off", (FIRST, "x = x + gate[:, None] * self.attention(x)")),
+    ("AdaLNZeroBlock", "MLP's step is missing", (SECOND, "return x")),
+    ("AdaLNZeroBlock", "attention's step is missing", (FIRST, "")),
+    ("AdaLNZeroBlock", "shift and scale changed",
+     (ORDER, "scale, shift, gate, scale_2, shift_2, gate_2 = six")),
+    ("AdaLNZeroBlock", "not gate first", (ORDER, "gate, shift, scale, gate_2, shift_2, scale_2 = six")),
+    ("AdaLNZeroBlock", "last three the MLP", (ORDER, "shift_2, scale_2, gate_2, shift, scale, gate = six")),
+    ("AdaLNZeroBlock", "attention's three come",
+     (ORDER, "shift, shift_2, scale, scale_2, gate, gate_2 = six")),
+    ("AdaLNZeroBlock", "every sixth", (".chunk(6, dim=-1)", ".unflatten(-1, (-1, 6)).unbind(-1)")),
+    ("AdaLNZeroBlock", "parameters", ("bias=True", "bias=False")),
+    ("AdaLNZeroBlock", "raised|is wanted", ("4 * dim, dim)", "4 * dim, 2 * dim)")),
+    ("AdaLNZeroBlock", "raised", ("gate[:, None] *", "gate *")),
+    ("AdaLNZeroBlock", "in place", (FIRST, FIRST.replace("x = x +", "x +="))),
+    ("AdaLNZeroBlock", "reaches c|gradient to c", ("self.ada(F.silu(c))", "self.ada(F.silu(c).detach())")),
+    ("AdaLNZeroBlock", "return", ("return x", "x")),
+    ("FinalLayer", "answers zero|are zero", ("nn.init.zeros_(layer.weight)", "")),
+    ("FinalLayer", "answers zero|are zero",
+     ("for layer in self.ada, self.linear", "for layer in [self.linear]")),
+    ("FinalLayer", "answers zero|are zero",
+     ("for layer in self.ada, self.linear", "for layer in [self.ada]")),
+    ("FinalLayer", "SiLU of c is missing", ("F.silu(c)", "c")),
+    ("FinalLayer", "not after it", ("self.ada(F.silu(c))", "F.silu(self.ada(c))")),
+    ("FinalLayer", "order is shift, scale", ("shift, scale =", "scale, shift =")),
+    ("FinalLayer", "comes last|raised|shape", ("self.linear(modulate(x, shift, scale))", "self.linear(x)")),
+    ("FinalLayer", "no way around", ("self.linear(modulate(x, shift, scale))",
+                                     "self.linear(x + modulate(x, shift, scale))")),
+    ("FinalLayer", "isn't modulated",
+     ("modulate(x, shift, scale)", "F.layer_norm(x, x.shape[-1:], eps=1e-6)")),
+    ("FinalLayer", "return", ("return self.linear", "self.linear")),
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
+def ids(table):
+    return [pytest.param(*row[:1], row[1:], id=f"{row[0]}-{i}") for i, row in enumerate(table)]
 
 
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+@pytest.mark.parametrize("name, changes", ids(RIGHT))
+def test_right_answers_pass(name, changes):
+    passes(name, class_of(SOURCES[name], name, HELPERS, *changes))
+
+
+@pytest.mark.parametrize("name, rest", ids(WRONG))
+def test_wrong_answers_are_told_what_is_wrong(name, rest):
+    said, *changes = rest
+    assert re.search(said, told(name, class_of(SOURCES[name], name, HELPERS, *changes)))
+
+
+def test_a_block_may_have_the_packages_mlp():
+    block = class_of(BLOCK, "AdaLNZeroBlock", HELPERS | {"GELU": dit.GELU}, (
+        'nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU("tanh"), nn.Linear(4 * dim, dim))',
+        "FeedForward(dim, kind=GELU)"))
+    passes("AdaLNZeroBlock", block)
+
+
+def test_an_instance_and_the_packages_block_are_nobodys_answer():
+    assert told("AdaLNZeroBlock", AdaLNZeroBlock(8, 2))
+    assert "write yours" in told("AdaLNZeroBlock", dit.DiTBlock)
+    assert "write yours" in told("AdaLNZeroBlock", AdaLNZeroBlock)
+    assert "write yours" in told("FinalLayer", FinalLayer)
+    assert "write yours" in told("LabelEmbedding", LabelEmbedding)
+
+
+def test_the_checks_block_is_the_packages():
+    mine, theirs = AdaLNZeroBlock(8, 2), dit.DiTBlock(dit.DiTConfig(dim=8, heads=2))
+    torch.nn.init.normal_(mine.ada.weight)
+    theirs.load_state_dict(
+        dict(zip(theirs.state_dict(), mine.state_dict().values(), strict=True)))
+    x, c = torch.randn(2, 3, 8), torch.randn(2, 8)
+    torch.testing.assert_close(mine(x, c), theirs(x, torch.nn.functional.silu(c)))

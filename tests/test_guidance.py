@@ -275,8 +275,14 @@ def test_classifier_guidance_at_scale_1_is_bayes_rule():
             found = classifier_guidance(prior, log_prob, schedule, 1.0)(x, t)
             assert_close(found, gaussian(center, variance, schedule)(x, t), rtol=1e-3, atol=1e-4)
             assert torch.equal(classifier_guidance(prior, None, schedule, 0.0)(x, t), prior(x, t))
-    pure = classifier_guidance(prior, lambda x, t: x.flatten(1).sum(1), flow, 1.0)(x, torch.tensor(1.0))
-    assert pure.isfinite().all()
+    pure, end = random(3, 20), torch.tensor(1.0)
+    prior = gaussian(0.0, v, flow)
+    guided = classifier_guidance(prior, lambda x, t: x.flatten(1).sum(1), flow, 1.0)
+    assert torch.equal(guided(pure, end), prior(pure, end))
+    # with the class's mean less the prior's, the guess at pure noise is the class's mean
+    limit = torch.full((3, 20), center - 0.0)
+    told = classifier_guidance(prior, lambda x, t: x.flatten(1).sum(1), flow, 1.0, limit)(pure, end)
+    assert_close(told, torch.full((3, 20), center))
 
 
 def test_a_classifier_learns_from_noisy_latents():

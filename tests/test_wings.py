@@ -29,7 +29,10 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
     "demo": BELOW + " recipes course samples",
     "edits": BELOW,
     "edit_command": BELOW + " edits samples options",
-    "cli": BELOW + " recipes course samples demo bench answers options torchrun edit_command",
+    "cli": BELOW + " recipes course samples demo bench answers options torchrun edit_command "
+           "grade_command",
+    "grading": "course data model",
+    "grade_command": "grading options",
     "torchrun": "training",
     "answers": "options",
     "options": "",

@@ -88,8 +88,8 @@ def _label(label) -> str:
     return _plain(label.item() if hasattr(label, "item") else label)
 
 
-def _legend(axes, size: int):
-    for text in axes.legend(fontsize=size).get_texts():
+def _legend(axes, size: int, loc="best"):
+    for text in axes.legend(fontsize=size, loc=loc).get_texts():
         text.set_parse_math(False)
 
 
@@ -193,8 +193,7 @@ def save_grid(path, images, labels, class_names, per_class: int = 10):
     show_images(torch.cat(rows), cols=per_class, row_names=class_names, path=path)
 
 
-def trajectory(steps, decode=None, count: int = 8, title=None, path=None,
-               alt=None):
+def trajectory(steps, decode=None, count: int = 8, title=None, path=None, alt=None):
     """Draw the way from noise to image at `count` of a sampler's steps (t, x, x0), x above x0.
 
     It is the first image of the batch; `decode` turns latents into images, where x is a latent.
@@ -220,7 +219,7 @@ def trajectory(steps, decode=None, count: int = 8, title=None, path=None,
 # ---- curves
 
 def plot_schedule(schedules: dict, path=None, alt=None):
-    """Draw alpha(t), sigma(t) and the log signal-to-noise ratio of named schedules against t."""
+    """Draw alpha(t), solid, sigma(t), dashed, and the log signal-to-noise ratio of schedules."""
     figure = _figure(880, 340, path)
     levels, ratio = figure.subplots(1, 2)
     t = torch.linspace(0, 1, 501)
@@ -229,11 +228,12 @@ def plot_schedule(schedules: dict, path=None, alt=None):
         levels.plot(t, schedule.alpha(t), color=f"C{i}", label=f"{name}: alpha")
         levels.plot(t, schedule.sigma(t), color=f"C{i}", linestyle="--", label=f"{name}: sigma")
         ratio.plot(inside, log_snr(schedule, inside), color=f"C{i}", label=name)
-    levels.set(xlabel="t (0 data, 1 noise)", ylabel="alpha, sigma")
+    levels.set(xlabel="t (0 data, 1 noise)", ylabel="alpha (solid), sigma (dashed)")
     ratio.set(xlabel="t (0 data, 1 noise)", ylabel="log(alpha² / sigma²)", ylim=(-15, 15))
     for axes in (levels, ratio):
         axes.grid(alpha=0.3)
-        _legend(axes, TEXT)
+    # at the upper right no falling curve comes by
+    _legend(ratio, TEXT, loc="upper right")
     figure.tight_layout()
     names = ", ".join(map(_plain, schedules))
     describe(figure, alt or f"Curves over t: alpha falls from 1 and sigma rises to 1; the log "

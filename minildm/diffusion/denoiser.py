@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from minildm import MinildmError
-from minildm.diffusion.schedules import Schedule, add_noise, expand
+from minildm.diffusion.schedules import Schedule, add_noise, at_ratio, expand
 
 PREDICTION_TYPES = ("eps", "x0", "v", "flow")
 ALPHA_MIN = 1e-3  # at pure noise an eps network says nothing about the data: don't divide by zero
@@ -156,3 +156,21 @@ class Denoiser(nn.Module):
                                "Denoiser.loss",
                                "drop contexts before, by drop_context, and pass drop=0")
         return self.network.null_context
+
+
+def on_schedule(denoise: Callable, own: Schedule, other: Schedule) -> Callable:
+    """A denoiser that was made for the schedule `own`, as one for another schedule.
+
+    It is asked at the time at which its own sigma / alpha is the other's; there x is the same but
+    for a factor (Karras et al. 2022, table 1 and eq. 4, arXiv:2206.00364).
+    """
+    def moved(x, t, *context):
+        # float64: where alpha ends at 0 float32's cosine is below it
+        t = expand(t, x).double()
+        alpha, sigma = other.alpha(t), other.sigma(t)
+        at = at_ratio(own, sigma / alpha)
+        # a sum, as alpha alone may be 0, and sigma alone is at the data
+        scale = (own.alpha(at) + own.sigma(at)) / (alpha + sigma)
+        return denoise(scale.to(x.dtype) * x, at.flatten().squeeze(0).float(), *context)
+
+    return moved

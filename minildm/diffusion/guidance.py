@@ -116,13 +116,15 @@ def autoguidance(denoise: Callable, guide: Callable, guidance_scale: float = 1.0
 
 
 def classifier_guidance(denoise: Callable, log_prob: Callable, schedule: Schedule,
-                        guidance_scale: float = 1.0):
+                        guidance_scale: float = 1.0, first=None):
     """Go uphill on log p(y | x_t): eps - w sigma gradient, or x0 + w sigma^2 / alpha gradient.
 
     (Dhariwal & Nichol 2021, algorithm 2, arXiv:2105.05233.) log_prob(x, t) -> (B,) is that of a
     classifier trained on noisy x, as `NoisyClassifier.log_prob`. Scale 0 is `denoise` itself, 1
-    Bayes' rule for an unconditional model. At alpha 0 nothing is known of the class yet: no step.
-    The gradient is taken even where the sampler runs without.
+    Bayes' rule for an unconditional model. At alpha 0 the step is 0 / 0. Its limit is
+    E[x0 | y] - E[x0], the class's mean less the mean of all data: pass it as `first`, like x0 in
+    shape; without it no step is taken there. The gradient is taken even where the sampler runs
+    without.
     """
     def guided(x, t):
         x0 = denoise(x, t)
@@ -134,9 +136,10 @@ def classifier_guidance(denoise: Callable, log_prob: Callable, schedule: Schedul
             gradient, = torch.autograd.grad(log_prob(noisy, t).sum(), noisy)
         at = expand(t, x)
         alpha, sigma = schedule.alpha(at), schedule.sigma(at)
-        # at pure noise nothing is known of the class yet, and alpha would divide by 0
-        step = torch.where(alpha > 1e-6, sigma**2 / alpha.clamp(min=1e-6), 0)
-        return x0 + guidance_scale * step * gradient
+        limit = torch.zeros_like(x0) if first is None else first
+        # a trained classifier's gradient does not vanish with alpha: it can't be divided by it
+        step = torch.where(alpha > 1e-6, sigma**2 / alpha.clamp(min=1e-6) * gradient, limit)
+        return x0 + guidance_scale * step
 
     return guided
 

@@ -84,7 +84,7 @@ def sampler_step():
     label(axes, 2.2, 2.8, "drawn for flow's line, where s/t of the way is left", align="left")
     return describe(figure, """From the noisy x_t at the right a thick arrow points along a straight
         line towards the network's guess of x_0 at the lower left, and stops at x_s, part of the
-        way. A dashed curve, the exact path, bends away and ends near the guess. Beside it the two
+        way. A dashed curve, the exact path, bends away and ends above the guess. Beside it the two
         equations of DDIM: the noise that the guess leaves, and x_s made of both.""")
 
 

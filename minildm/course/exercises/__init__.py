@@ -19,45 +19,57 @@ from minildm.course.exercises.lesson_01 import (
 )
 from minildm.course.exercises.lesson_01_training import check_draw_gaussian, check_train_step
 from minildm.course.exercises.lesson_02 import (
-    check_adaptive_weight,
-    check_hinge,
-    check_linear_copy,
-    check_mean_weight,
+    check_PatchCritic,
     check_perceptual,
+    check_power_and_coherence,
 )
+from minildm.course.exercises.lesson_02_hinge import (
+    check_adaptive_weight,
+    check_hinge_critic,
+    check_hinge_generator,
+)
+from minildm.course.exercises.lesson_02_step import check_adversarial_step
 from minildm.course.exercises.lesson_03 import (
     check_add_noise,
-    check_alpha_bar,
-    check_latent_scale,
-    check_log_snr,
+    check_BetaSchedule,
     check_time_at,
-    check_walk,
 )
 from minildm.course.exercises.lesson_03_back import (
-    check_gaussian_gap,
+    check_latent_scale,
     check_posterior_weights,
     check_reverse_step,
 )
-from minildm.course.exercises.lesson_04 import (
-    check_multi_head,
-    check_sinusoid,
-    check_time_scale,
+from minildm.course.exercises.lesson_04 import check_Residual, check_sinusoid
+from minildm.course.exercises.lesson_04_attention import check_multi_head, check_SelfAttention
+from minildm.course.exercises.lesson_04_drawing import (
+    check_draw_ddpm,
+    check_langevin,
+    check_score,
 )
-from minildm.course.exercises.lesson_04_training import (
-    check_drop_labels,
-    check_loss_each,
-    check_up_inputs,
-)
-from minildm.course.exercises.lesson_05 import (
-    check_ddim_step,
-    check_eps_to_v,
-    check_look_ahead,
-    check_posterior,
-    check_sample,
+from minildm.course.exercises.lesson_04_training import check_ema_step, check_noise_loss
+from minildm.course.exercises.lesson_04_unet import check_SmallUNet
+from minildm.course.exercises.lesson_05 import check_ddpm, check_posterior
+from minildm.course.exercises.lesson_05_ddim import check_ddim, check_ddim_step
+from minildm.course.exercises.lesson_05_solvers import (
+    check_dpmpp_2m,
+    check_from_flow,
+    check_from_x0,
+    check_heun,
+    check_to_x0,
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
 from minildm.course.exercises.lesson_07 import *  # noqa: F403
-from minildm.course.exercises.lesson_08 import *  # noqa: F403
+from minildm.course.exercises.lesson_08 import (
+    check_cfg,
+    check_classifier_guidance,
+    check_towards_both,
+)
+from minildm.course.exercises.lesson_08_exact import check_exact_x0, check_log_density
+from minildm.course.exercises.lesson_08_training import (
+    check_label_loss,
+    check_PointNetwork,
+    check_train,
+)
 from minildm.course.exercises.lesson_09 import *  # noqa: F403
 from minildm.course.exercises.lesson_10 import *  # noqa: F403
 from minildm.course.exercises.lesson_11 import check_img2img, check_inpaint

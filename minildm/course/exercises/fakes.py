@@ -1,13 +1,18 @@
 """What checks hand to an answer: random numbers by seed, an odd schedule, a recording network."""
 
+import os
+
 import torch
 
 from minildm.course.exercises.compare import fail
 from minildm.diffusion.schedules import Schedule, expand
 
+# hidden tests are the same checks on other numbers: a grader moves all seeds
+SEEDS_FROM = int(os.environ.get("MINILDM_CHECK_SEEDS", 0))
+
 
 def generator(seed: int = 0):
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(SEEDS_FROM + seed)
 
 
 def randn(*shape, seed=0):

@@ -1,87 +1,88 @@
-"""The checks of lesson 02."""
+"""The checks of lesson 02 on what compares pictures: coherence, perceptual distance, the critic."""
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import compare, fail
-from minildm.course.exercises.fakes import randn
+from minildm.course.exercises.answer import compare_gradients, copy_weights
+from minildm.course.exercises.compare import compare, describe, fail
+from minildm.course.exercises.fakes import randn, uniform
 from minildm.course.exercises.harness import check
+from minildm.evaluation import spectra
 from minildm.training import losses
 
 
-def directions(matrix):
-    """Its eigenvectors, columns, the smallest eigenvalue first."""
-    return torch.linalg.eigh(matrix.T @ matrix).eigenvectors
+def of_waves(images, copies) -> dict:
+    """Sums over rings: the power of both, and their product."""
+    a, b = torch.fft.fft2(images), torch.fft.fft2(copies)
+    return {
+        "images": spectra.ring_sums(a.abs().square()),
+        "copies": spectra.ring_sums(b.abs().square()),
+        "cross": spectra.ring_sums((a * b.conj()).real),
+        "unconjugated": spectra.ring_sums((a * b).real),
+        "sizes": spectra.ring_sums((a * b).abs()),
+        "amplitude of images": spectra.ring_sums(a.abs()),
+        "amplitude of copies": spectra.ring_sums(b.abs()),
+    }
 
 
-def linear_copy(rows, c):
-    mean = rows.mean(0)
-    centred = rows - mean
-    top = directions(centred)[:, -c:]
-    return mean + centred @ top @ top.T
+@check(reference=spectra.power_and_coherence)
+def check_power_and_coherence(answer):
+    # copies that are weaker, shifted and noisy; other sizes than the lesson's
+    for shape, gain in ((3, 2, 12, 12), 0.6), ((5, 1, 8, 8), 1.7):
+        images = randn(*shape)
+        copies = gain * (images + 0.7 * randn(*shape, seed=1)).roll(1, -1)
+        sums = of_waves(images, copies)
+        want = spectra.power_and_coherence(images, copies)
+        got = answer(images, copies)
+        if not isinstance(got, (tuple, list)) or len(got) != 2:
+            fail(f"return power and coherence, two tensors: this is {describe(got)}")
+        where = f"pictures of shape {shape}"
+        check_rings(got[0], want[0], mistaken_powers(sums, want), f"power, {where}")
+        check_rings(got[1], want[1], mistaken_coherences(sums, want), f"coherence, {where}")
+        answer.right += 1
 
 
-@check(reference=linear_copy)
-def check_linear_copy(answer):
-    # rows whose mean is far from 0: centring matters
-    for n, d, c in (60, 6, 2), (25, 7, 3):
-        rows = randn(n, d) @ randn(d, d, seed=1) + 3 * randn(d, seed=2)
-        mean = rows.mean(0)
-        centred = rows - mean
-        basis = directions(centred)
-        raw = directions(rows)[:, -c:]
-        top, least, across = basis[:, -c:], basis[:, :c], basis[-c:].T
-        answer.case((rows, c), linear_copy(rows, c), {
-            "the directions that vary least: eigh puts the largest last":
-                mean + centred @ least @ least.T,
-            "the mean isn't added again": centred @ top @ top.T,
-            "the mean isn't subtracted first": rows @ raw @ raw.T,
-            "the rows that you project aren't centred": rows @ top @ top.T,
-            "the mean is added, but wasn't subtracted": mean + rows @ top @ top.T,
-            "the directions are those of rows that aren't centred": mean + centred @ raw @ raw.T,
-            "eigenvectors are columns, you took rows": mean + centred @ across @ across.T,
-            "these are the c numbers: the copies are wanted, so go back": centred @ top,
-            "these are the c numbers, of rows that aren't centred": rows @ top,
-            "one direction less than c":
-                mean + centred @ top[:, 1:] @ top[:, 1:].T,
-            "one direction more than c": linear_copy(rows, c + 1),
-            "this is what the copy leaves out": centred - centred @ top @ top.T,
-            "all directions were kept: c of them are wanted": rows,
-            "one mean of all numbers: each column has its own":
-                rows.mean() + (rows - rows.mean()) @ top @ top.T,
-        }, tol=1e-3, where=f"{n} rows of {d}, c = {c}")
+def check_rings(got, want, likely: dict, where: str):
+    """Compare one result; float64 will do as well as float32."""
+    if isinstance(got, torch.Tensor) and got.is_floating_point():
+        got = got.float()
+    compare(got, want, likely, tol=1e-3, where=where)
 
 
-def mean_weight(sum_weight, pixels, latents):
-    return sum_weight * latents / pixels
+def mistaken_powers(sums: dict, want: tuple) -> dict:
+    amplitudes = sums["amplitude of copies"] / sums["amplitude of images"]
+    return {
+        "the copies' power is above the line, the images' below": 1 / want[0],
+        "power is the square of a wave's size": amplitudes,
+        "the ratio of powers, without a root": want[0].sqrt(),
+        "the ratio: the copies' power alone is no measure": sums["copies"],
+        "power comes first, coherence second": want[1],
+    }
 
 
-@check(reference=mean_weight)
-def check_mean_weight(answer):
-    # more pixels than latents, and fewer
-    for weight, pixels, latents in (0.3, 3072, 256), (2e-4, 784, 98), (7.0, 48, 96):
-        want = torch.tensor(weight * latents / pixels, dtype=torch.float64)
-        answer.case((weight, pixels, latents), want, {
-            "the wrong way round: a sum of KLs has `latents` terms": weight * pixels / latents,
-            "divided by the pixels only": weight / pixels,
-            "multiplied by the latents only": weight * latents,
-            "multiplied by the pixels only": weight * pixels,
-            "divided by the latents only": weight / latents,
-            "divided by both: one sum's number of terms multiplies": weight / pixels / latents,
-            "multiplied by both: one sum's number of terms divides": weight * pixels * latents,
-            "unchanged: but one sum has more terms than the other": weight,
-            "sum_weight is missing": latents / pixels,
-            "sum_weight multiplies, it doesn't divide": latents / pixels / weight,
-            "no root: the numbers of terms themselves": weight * (latents / pixels)**0.5,
-            "no squares: the numbers of terms themselves": weight * (latents / pixels)**2,
-            "the share of the latents in both together": weight * latents / (pixels + latents),
-        }, tol=1e-5, where=f"{pixels} pixels, {latents} latents")
+def mistaken_coherences(sums: dict, want: tuple) -> dict:
+    both = sums["images"] * sums["copies"]
+    return {
+        "the product of a and b, not of a and the conjugate of b":
+            sums["unconjugated"].square() / both,
+        "the sizes of a b were summed: without their phases all is coherent":
+            sums["sizes"].square() / both,
+        "the cross term is squared": sums["cross"] / both.sqrt(),
+        "the cross term is squared, and both powers stand below": sums["cross"] / both,
+        "both powers stand below the line, not the images' alone":
+            sums["cross"].square() / sums["images"].square(),
+        "both powers stand below the line, not the copies' alone":
+            sums["cross"].square() / sums["copies"].square(),
+        "divide by the product of the powers, not by its root":
+            sums["cross"].square() / both.sqrt(),
+        "power comes first, coherence second": want[0],
+    }
 
 
-def perceptual(maps_a, maps_b):
+def perceptual(feature_maps, images, reconstructions):
     total = 0
-    for a, b in zip(maps_a, maps_b, strict=True):
+    for a, b in zip(feature_maps(images), feature_maps(reconstructions), strict=True):
         difference = F.normalize(a, dim=1) - F.normalize(b, dim=1)
         total = total + difference.square().sum(1).mean()
     return total
@@ -122,117 +123,87 @@ def perceptual_mistakes(a, b) -> dict:
     }
 
 
-@check(reference=perceptual, forbidden=[losses.perceptual])
+def fake_feature_maps(widths, channels=2):
+    """A function of images like a classifier's `feature_maps`, with a stage for each width."""
+    widths = (channels, *widths)
+    kernels = [randn(b, a, 3, 2, seed=a + b) for a, b in zip(widths, widths[1:], strict=False)]
+
+    def feature_maps(images):
+        if not isinstance(images, torch.Tensor) or images.shape[1:2] != (channels,):
+            fail("feature_maps wants pictures (B, C, H, W)")
+        maps = []
+        for kernel in kernels:
+            images = torch.tanh(F.conv2d(images, kernel, stride=(2, 1)) + 0.1)
+            maps.append(images)
+        return maps
+
+    return feature_maps
+
+
+@check(reference=losses.perceptual)
 def check_perceptual(answer):
     # three stages before two: a mean of two stages could pass for the factor 1/2
-    for batch, stages in (2, [(4, 3, 5), (9, 2, 7), (3, 6, 2)]), (3, [(5, 8, 6), (7, 4, 3)]):
-        a = [randn(batch, *shape, seed=i) for i, shape in enumerate(stages)]
-        b = [randn(batch, *shape, seed=i + 9).requires_grad_() for i, shape in enumerate(stages)]
-        want = perceptual(a, b)
+    for batch, widths in (2, (4, 9, 3)), (3, (5, 7)):
+        maps = fake_feature_maps(widths)
+        images = uniform(batch, 2, 23, 17) * 2 - 1
+        copies = (uniform(batch, 2, 23, 17, seed=1) * 2 - 1).requires_grad_()
+        a, b = maps(images), maps(copies)
+        want = perceptual(maps, images, copies)
+        stages = [squared(x, y) for x, y in zip(a, b, strict=True)]
         likely = {
             "the stages are averaged: their sum": want / len(stages),
-            "only the first stage is in it":
-                perceptual(a[:1], b[:1]),
-            "only the last stage is in it":
-                perceptual(a[-1:], b[-1:]),
+            "only the first stage is in it": stages[0],
+            "only the last stage is in it": stages[-1],
+            "that is a distance of pixels: pass both through feature_maps": squared(images, copies),
         }
         by_stage = [perceptual_mistakes(x, y) for x, y in zip(a, b, strict=True)]
         for cause in by_stage[0]:
             likely[cause] = sum(values[cause] for values in by_stage)
-        got = answer.case((a, b), want, likely, where=f"{len(stages)} stages, {batch} pictures")
-        compare_gradients(got, want, maps_b=b[0])
+        got = answer.case((maps, images, copies), want, likely,
+                          where=f"{len(stages)} stages, {batch} pictures")
+        compare_gradients(got, want, reconstructions=copies)
 
 
-def hinge(real, fake):
-    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+@check(reference=losses.FinePatchDiscriminator)
+def check_PatchCritic(answer):
+    # widths and channels that the lesson does not have, and pictures that are no squares
+    for channels, width, size in (2, 5, (12, 18)), (4, 3, (16, 10)):
+        wanted = losses.FinePatchDiscriminator(channels, width)
+        with torch.no_grad():
+            for i, weight in enumerate(wanted.parameters()):
+                # large enough that a nonlinearity left out is seen
+                weight.copy_(randn(*weight.shape, seed=i) / weight[0].numel()**0.5 * 2)
+        module = answer(channels, width)
+        if not isinstance(module, nn.Module):
+            fail(f"hand over the class: this made {describe(module)}")
+        copy_weights(module, wanted)
+        images = randn(3, channels, *size)
+        want = wanted(images)
+        answer.wrap(module, "a module", ["images"]).case(
+            (images,), want.detach(), mistaken_critics(wanted.blocks, images, want),
+            where=f"{channels} channels, width {width}")
 
 
-@check(reference=hinge, forbidden=[losses.hinge_critic])
-def check_hinge(answer):
-    # scores on both sides of both margins
-    for shape, gap in ((6, 1, 4, 3), 1.5), ((3, 2, 5, 7), 0.4):
-        real = (2 * randn(*shape) + gap).requires_grad_()
-        fake = (2 * randn(shape[0] + 2, *shape[1:], seed=1) - gap).requires_grad_()
-        want = hinge(real, fake)
-        of_real, of_fake = F.relu(1 - real), F.relu(1 + fake)
-        without_relu = (1 - real).mean() + (1 + fake).mean()
-        got = answer.case((real, fake), want, {
-            "the sides have changed places": hinge(fake, real),
-            "the factor 1/2 is missing": 2 * want,
-            "without relu what is right already pulls on": without_relu / 2,
-            "without relu what is right already pulls on, and 1/2 is missing": without_relu,
-            "relu of the mean: each score by itself, then the mean":
-                (F.relu(1 - real.mean()) + F.relu(1 + fake.mean())) / 2,
-            "the margin 1 is missing":
-                (F.relu(-real).mean() + F.relu(fake).mean()) / 2,
-            "the margin is 1":
-                (F.relu(0.5 - real).mean() + F.relu(0.5 + fake).mean()) / 2,
-            "the signs are wrong":
-                (F.relu(1 + real).mean() + F.relu(1 - fake).mean()) / 2,
-            "the real side's sign is wrong":
-                (F.relu(1 + real).mean() + of_fake.mean()) / 2,
-            "the fake side's sign is wrong":
-                (of_real.mean() + F.relu(1 - fake).mean()) / 2,
-            "only the real side": of_real.mean() / 2,
-            "only the real side, and 1/2 is missing": of_real.mean(),
-            "only the fake side": of_fake.mean() / 2,
-            "only the fake side, and 1/2 is missing": of_fake.mean(),
-            "the sides are added, not subtracted": (of_real.mean() - of_fake.mean()) / 2,
-            "means, not sums": (of_real.sum() + of_fake.sum()) / 2,
-            "the hinge isn't squared":
-                (of_real.square().mean() + of_fake.square().mean()) / 2,
-            "that is the loss of the other side, which wants fakes to score high": -fake.mean(),
-            "that is cross-entropy's soft hinge: relu":
-                (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2,
-            "each side has its own mean": torch.cat([of_real, of_fake]).mean(),
-        }, where=f"scores of shape {shape}")
-        compare_gradients(got, want, real=real, fake=fake)
+def mistaken_critics(blocks, images, want) -> dict:
+    """What a critic gives that has a wrong layer."""
+    convolutions = [layer for layer in blocks if isinstance(layer, nn.Conv2d)]
 
+    def through(slopes, last=None):
+        x = images
+        for conv, slope in zip(convolutions, (*slopes, last), strict=True):
+            x = conv(x)
+            if slope is not None:
+                x = F.leaky_relu(x, slope)
+        return x.detach()
 
-def adaptive_weight(reconstruction, adversarial, last_layer):
-    norms = []
-    for loss in reconstruction, adversarial:
-        gradient, = torch.autograd.grad(loss, last_layer, retain_graph=True)
-        norms.append(gradient.norm())
-    return (norms[0] / (norms[1] + 1e-6)).detach()
-
-
-@check(reference=adaptive_weight, forbidden=[losses.adaptive_weight])
-def check_adaptive_weight(answer):
-    # gradients of very different lengths, far above the small number that guards the division
-    for n, width, scale in (5, 3, 0.1), (7, 4, 2.0):
-        weight = randn(2, width).requires_grad_()
-        before = randn(n, width, seed=1).requires_grad_()
-        out = before @ weight.T
-        rec = 3 * out.abs().mean()
-        adv = scale * out.square().sum()
-        of_rec, = torch.autograd.grad(rec, weight, retain_graph=True)
-        of_adv, = torch.autograd.grad(adv, weight, retain_graph=True)
-        want = of_rec.norm() / of_adv.norm()
-        try:
-            got = answer(rec, adv, weight)
-            # the training step that follows
-            torch.autograd.grad(rec + adv, weight)
-        except RuntimeError:
-            fail("no backward pass can follow: each gradient needs retain_graph=True")
-        compare(got, want, {
-            "upside down: reconstruction's gradient is divided by the critic's": 1 / want,
-            "the ratio of the losses: of their gradients": (rec / adv).detach(),
-            "the squared lengths' ratio: take norms": want.square(),
-            "the ratio of largest values: take norms":
-                of_rec.abs().max() / of_adv.abs().max(),
-            "the ratio of sums: take norms": of_rec.sum() / of_adv.sum(),
-            "the ratio of means: take norms":
-                of_rec.abs().mean() / of_adv.abs().mean(),
-            "the norm of the ratio: the ratio of the norms": (of_rec / of_adv).norm(),
-            "the mean of the ratio: the ratio of the norms": (of_rec / of_adv).mean(),
-            "that is the gradient's length alone: divide by the critic's": of_rec.norm(),
-            "that is the critic's gradient's length alone": of_adv.norm(),
-            "a product of the lengths: their ratio": of_rec.norm() * of_adv.norm(),
-            "the critic's length isn't a term of a sum":
-                of_rec.norm() / (of_adv.norm() + of_rec.norm()),
-        }, tol=1e-3)
-        if isinstance(got, torch.Tensor) and got.requires_grad:
-            fail("a weight, not a term: detach it")
-        if weight.grad is not None or before.grad is not None:
-            fail("it left a gradient in last_layer.grad or elsewhere: the next step adds to it")
+    return {
+        "the slope of LeakyReLU is 0.2: its default is 0.01": through([0.01] * 3),
+        "ReLU would stop the gradients of what is negative: LeakyReLU(0.2)": through([0.0] * 3),
+        "there is no nonlinearity at all": through([None] * 3),
+        "a LeakyReLU is missing after the first convolution": through([None, 0.2, 0.2]),
+        "a LeakyReLU is missing after the second convolution": through([0.2, None, 0.2]),
+        "a LeakyReLU is missing after the third convolution": through([0.2, 0.2, None]),
+        "no LeakyReLU after the last layer: a score may be any number": through([0.2] * 3, 0.2),
+        "no sigmoid: a score is any number": want.detach().sigmoid(),
+        "a score for each place, not their mean": want.detach().mean((1, 2, 3)),
+    }

@@ -1,10 +1,9 @@
-"""The checks of lesson 03: the walk, the table, the noise, the clock, the latents' scale."""
-
-import math
+"""The checks of lesson 03: a schedule from betas, the noise, the clock."""
 
 import torch
 
-from minildm.course.exercises.compare import compare
+from minildm.course.exercises.answer import Answer
+from minildm.course.exercises.compare import compare, describe, fail
 from minildm.course.exercises.fakes import (
     follows_generator,
     generator,
@@ -15,23 +14,64 @@ from minildm.course.exercises.fakes import (
 from minildm.course.exercises.harness import check
 from minildm.diffusion import schedules
 
-# ---- the walk ------------------------------------------------------------------------------------
+# ---- the schedule of a table ---------------------------------------------------------------------
 
-def walk(x, betas, generator):
-    steps = [x]
-    for beta in betas:
-        fresh = torch.randn(x.shape, generator=generator)
-        steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-    return torch.stack(steps)
+class BetaSchedule:
+    """The schedule of a table of betas (T,): exact at t = i / T, log alpha_bar linear between."""
+
+    def __init__(self, betas):
+        self.betas = betas
+        kept = (1 - betas.double()).cumprod(0)
+        self.alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), kept])
+
+    def walk(self, x, generator):
+        """x after 0, 1, ..., T steps: (T + 1, *x.shape)."""
+        steps = [x]
+        for beta in self.betas.to(x.dtype):
+            fresh = torch.randn(x.shape, generator=generator)
+            steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
+        return torch.stack(steps)
+
+    def kept(self, t):
+        """alpha_bar at times t."""
+        place = t.double() * (len(self.alpha_bar) - 1)
+        # t = 1 has no entry to its right
+        low = place.long().clamp(max=len(self.alpha_bar) - 2)
+        log = self.alpha_bar.log()
+        return torch.lerp(log[low], log[low + 1], place - low).exp()
+
+    def alpha(self, t):
+        return self.kept(t).sqrt().to(t.dtype)
+
+    def sigma(self, t):
+        return (1 - self.kept(t)).sqrt().to(t.dtype)
 
 
-@check(reference=walk)
-def check_walk(answer):
-    for shape, betas in ((3, 2), torch.linspace(0.05, 0.7, 4)), ((5,), 0.8 * uniform(3, seed=5)):
-        x = 2 * randn(*shape, seed=6)
-        got = follows_generator(answer, lambda source, x=x, betas=betas: (x, betas, source))
-        compare(got, walk(x, betas, generator()), wrong_walks(x, betas), inputs={"x": x},
-                where=f"x {shape}, {len(betas)} steps")
+TABLES = schedules.from_betas, schedules.linear, schedules.scaled_linear
+
+
+@check(reference=BetaSchedule, forbidden=TABLES)
+def check_BetaSchedule(answer):
+    # in the lesson betas rise and are many; a table by another rule must not
+    for betas in torch.linspace(0.05, 0.4, 6), 0.5 * uniform(9).double():
+        made = answer(betas)
+        for name in "walk", "kept", "alpha", "sigma":
+            if not callable(getattr(made, name, None)):
+                fail(f"the object has no method `{name}`: hand over the class")
+        walk_case(made, betas)
+        table_case(made, betas)
+        for shape in (), (7,), (3, 1, 2):
+            times_case(made, BetaSchedule(betas), shape)
+
+
+def walk_case(made, betas):
+    """One walk of a schedule that a student's class made."""
+    walked = Answer(made.walk, ["x", "generator"])
+    x = 2 * randn(3, 2, seed=6)
+    got = follows_generator(walked, lambda source: (x, source))
+    want = BetaSchedule(betas).walk(x, generator())
+    compare(got, want, wrong_walks(x, betas.float()), inputs={"x": x},
+            where=f"walk, {len(betas)} steps")
 
 
 def wrong_walks(x, betas):
@@ -39,7 +79,7 @@ def wrong_walks(x, betas):
     source = generator()
     fresh = torch.stack([torch.randn(x.shape, generator=source) for _ in betas])
     each = betas.reshape(-1, *[1] * x.ndim)
-    right = walk(x, betas, generator())
+    right = BetaSchedule(betas).walk(x, generator())
 
     def steps(keep, add, noise=fresh):
         found = [x]
@@ -60,51 +100,68 @@ def wrong_walks(x, betas):
             torch.cat([x[None], root * x + each.sqrt() * fresh]),
         "entry 0, x itself, is missing": right[1:],
         "that is the end of the walk alone: all of it is wanted": right[-1],
-        "the first beta comes first": walk(x, betas.flip(0), generator()),
+        "the first beta comes first": BetaSchedule(betas.flip(0)).walk(x, generator()),
     }
 
 
-# ---- the table -----------------------------------------------------------------------------------
+def table_case(made, betas):
+    """The table alpha_bar of a schedule that a student's class made."""
+    got = getattr(made, "alpha_bar", None)
+    if not isinstance(got, torch.Tensor):
+        fail(f"`alpha_bar` is a tensor (T + 1,): this is {describe(got)}")
+    alphas, one = 1 - betas.double(), torch.ones(1, dtype=torch.float64)
+    kept, want = alphas.cumprod(0), BetaSchedule(betas).alpha_bar
+    compare(got.double(), want, {
+        "shares multiply: this is a sum": torch.cat([one, 1 - betas.double().cumsum(0)]),
+        "shares multiply: these are single steps' shares": torch.cat([one, alphas]),
+        "these are the betas' sums, not what is kept": torch.cat([one, betas.double().cumsum(0)]),
+        "a root": want.sqrt(),
+        "a square: alpha_bar is the variance's share already": want.square(),
+        "each step keeps 1 - beta, without a root": torch.cat([one, alphas.sqrt().cumprod(0)]),
+        "the product is of 1 - beta": torch.cat([one, betas.double().cumprod(0)]),
+        "that is the noise's share: the data's is wanted": 1 - want,
+        "the 1 in front is missing": kept,
+        "the first entry is 1: before the first step all is there": torch.cat([one - 1, kept]),
+        "the 1 stands at the end, not in front": torch.cat([kept, one]),
+        "one place late: entry 1 is what the first step left": torch.cat([one, one, kept[:-1]]),
+        "from the last step to the first: begin with the first":
+            torch.cat([one, alphas.flip(0).cumprod(0)]),
+        "that is an exponential of a sum: near 1 - beta for small ones only":
+            torch.cat([one, (-betas.double().cumsum(0)).exp()]),
+    }, where=f"alpha_bar, {len(betas)} betas")
 
-def alpha_bar(betas):
-    return torch.cat([torch.ones(1, dtype=betas.dtype), (1 - betas).cumprod(0)])
 
-
-TABLES = schedules.from_betas, schedules.linear, schedules.scaled_linear
-
-
-@check(reference=alpha_bar, forbidden=TABLES)
-def check_alpha_bar(answer):
-    # in the lesson betas rise; a table by another rule must not
-    rising = torch.linspace(0.05, 0.4, 6)
-    for where, betas in ("6 betas that rise", rising), ("9 betas in any order", 0.5 * uniform(9)):
-        one = torch.ones(1)
-        alphas = 1 - betas
-        kept = alphas.cumprod(0)
-        want = torch.cat([one, kept])
-        answer.case((betas,), want, {
-            "shares multiply: this is a sum":
-                torch.cat([one, 1 - betas.cumsum(0)]),
-            "shares multiply: these are single steps' shares": torch.cat([one, alphas]),
-            "these are the betas' sums, not what is kept": torch.cat([one, betas.cumsum(0)]),
-            "a root": want.sqrt(),
-            "a square: alpha_bar is the variance's share already": want.square(),
-            "each step keeps 1 - beta, without a root":
-                torch.cat([one, alphas.sqrt().cumprod(0)]),
-            "each step keeps 1 - beta, without a square":
-                torch.cat([one, (1 - betas.square()).cumprod(0)]),
-            "the product is of 1 - beta": torch.cat([one, betas.cumprod(0)]),
-            "that is the noise's share: the data's is wanted": 1 - want,
-            "the 1 in front is missing": kept,
-            "the first entry is 1: before the first step all is there": torch.cat([one - 1, kept]),
-            "the 1 stands at the end, not in front": torch.cat([kept, one]),
-            "one place late: entry 1 is what the first step left":
-                torch.cat([one, one, kept[:-1]]),
-            "from the last step to the first: begin with the first":
-                torch.cat([one, alphas.flip(0).cumprod(0)]),
-            "that is an exponential of a sum: near 1 - beta for small ones only":
-                torch.cat([one, (-betas.cumsum(0)).exp()]),
-        }, where=where)
+def times_case(made, wanted, shape):
+    """kept, alpha and sigma at times of a shape: in the table, between its entries, at the ends."""
+    t = uniform(*shape, 1, seed=3)[..., 0] if shape else torch.tensor(0.43)
+    if t.ndim == 1:
+        t[0], t[1], t[2] = 0, 1, 1 / (len(wanted.alpha_bar) - 1)
+    place = t.double() * (len(wanted.alpha_bar) - 1)
+    low = place.long().clamp(max=len(wanted.alpha_bar) - 2)
+    table = wanted.alpha_bar
+    linear = torch.lerp(table[low], table[low + 1], place - low)
+    log, kept = table.log(), wanted.kept(t)
+    where = f"times of shape {tuple(shape)}"
+    got = Answer(made.kept, ["t"])(t)
+    compare(got.double() if isinstance(got, torch.Tensor) else got, kept, {
+        "between two entries the logarithm is linear: this is linear without it": linear,
+        "the entry before t: fill in between": table[low],
+        "the entry after t: fill in between": table[low + 1],
+        "the nearest entry: fill in between": table[place.round().long()],
+        "that is the logarithm: take its exponential": kept.log(),
+        "the weights of the two entries are exchanged":
+            torch.lerp(log[low + 1], log[low], place - low).exp(),
+        "time runs from 0, data, to 1, noise": wanted.kept(1 - t),
+    }, tol=1e-5, where=f"kept, {where}")
+    compare(Answer(made.alpha, ["t"])(t), wanted.alpha(t), {
+        "alpha is the root of what is kept": kept.float(),
+        "alpha is the data's factor, sigma the noise's": wanted.sigma(t),
+    }, tol=1e-5, where=f"alpha, {where}")
+    compare(Answer(made.sigma, ["t"])(t), wanted.sigma(t), {
+        "the root is missing": (1 - kept).float(),
+        "sigma is the root of 1 - alpha^2: this is 1 - alpha": 1 - wanted.alpha(t),
+        "alpha is the data's factor, sigma the noise's": wanted.alpha(t),
+    }, tol=1e-5, where=f"sigma, {where}")
 
 
 # ---- noise ---------------------------------------------------------------------------------------
@@ -157,33 +214,6 @@ def noise_case(answer, schedule, shape, t, where):
 
 # ---- the clock -----------------------------------------------------------------------------------
 
-@check(reference=schedules.log_snr)
-def check_log_snr(answer):
-    for shape, name in ((7,), "warped"), ((3, 1, 1), "flow"), ((), "cosine"), ((4,), "linear"):
-        schedule = warped if name == "warped" else getattr(schedules, name)
-        t = 0.05 + 0.85 * uniform(*shape, 1, seed=3)[..., 0]
-        a, sd = schedule.alpha(t), schedule.sigma(t)
-        want = 2 * (a.log() - sd.log())
-        answer.case((schedule, t), want, {
-            "the logarithm is missing: that is the ratio": (a / sd)**2,
-            "that is the ratio of the amplitudes, without square and logarithm": a / sd,
-            "the squares are missing: the ratio is one of variances": want / 2,
-            "upside down: signal over noise": -want,
-            "upside down, and the squares are missing": -want / 2,
-            "the natural logarithm is wanted, not the one to base 10": want / math.log(10),
-            "the natural logarithm is wanted, not the one to base 2": want / math.log(2),
-            "those are decibels": 10 * want / math.log(10),
-            "the square of the logarithm: the logarithm of the square is wanted":
-                (want / 2).square(),
-            "that is the signal alone": 2 * a.log(),
-            "sigma^2 isn't always 1 - alpha^2": (a**2 / (1 - a**2).abs()).log(),
-            "sigma isn't always 1 - alpha": ((a / (1 - a).abs())**2).log(),
-            "the ratio of signal to signal and noise": (a**2 / (a**2 + sd**2)).log(),
-            "the logarithm of a ratio is a difference, no ratio of logarithms":
-                a.log() / sd.log(),
-        }, where=f"t {shape}, schedule {name}")
-
-
 def time_at(schedule, wanted):
     return schedules.at_ratio(schedule, (-wanted / 2).exp())
 
@@ -213,7 +243,7 @@ def time_case(answer, schedule, t, where):
         "that is 1 - t: with more time there is less signal": 1 - t,
         "all entries got the first one's time: each has its own":
             torch.full_like(t, t.flatten()[0]),
-        "that is the time of minus `wanted`": time_at(schedule, -wanted),
+        "that is the time of minus `wanted`: is the ratio upside down?": time_at(schedule, -wanted),
         "`wanted` is a logarithm: that is the time at which the ratio itself is `wanted`":
             time_at(schedule, wanted.abs().log()),
         "that is the time at which log(alpha / sigma) is `wanted`: squares are missing":
@@ -230,48 +260,3 @@ def time_case(answer, schedule, t, where):
             time_at(schedules.flow, wanted),
         "that is right to a thousandth only: 1e-6 is wanted": (t * 1000).round() / 1000,
     }, tol=1e-5, where=where)
-
-
-# ---- the latents' scale --------------------------------------------------------------------------
-
-def latent_scale(mean, std):
-    total = mean.var((0, 2, 3)) + std.square().mean((0, 2, 3))
-    return total.rsqrt()
-
-
-@check(reference=latent_scale)
-def check_latent_scale(answer):
-    # no channel's mean is 0, and the posterior's noise is neither negligible nor all there is
-    for shape, width in ((6, 4, 2, 3), 3.0), ((3, 5, 4, 2), 0.05):
-        mean = width * (randn(*shape) + 2 * randn(shape[1], 1, 1, seed=1))
-        std = width * (0.2 + 1.5 * uniform(*shape, seed=2)) * torch.linspace(
-            0.3, 1.2, shape[1])[:, None, None]
-        scale_case(answer, mean, std)
-
-
-def scale_case(answer, mean, std):
-    over = (0, 2, 3)
-    means, own = mean.var(over), std.square().mean(over)
-    biased = mean.var(over, correction=0)
-    total = means + own
-    answer.case((mean, std), total.rsqrt(), {
-        "the posterior's own noise is missing: samples vary more than means": means.rsqrt(),
-        "the variance of the means is missing: that is the posterior's noise alone": own.rsqrt(),
-        "variances add, standard deviations don't": 1 / (means.sqrt() + own.sqrt()),
-        "variances add, standard deviations don't: square before the mean":
-            1 / (means.sqrt() + std.mean(over)),
-        "the mean of squares is wanted, not the square of the mean std":
-            (means + std.mean(over).square()).rsqrt(),
-        "the posterior's variance is the square of its std": (means + std.mean(over)).rsqrt(),
-        "std's variance is not the posterior's: average its squares":
-            (means + std.var(over)).rsqrt(),
-        "the root is missing: this is 1 / variance": 1 / total,
-        "that is the standard deviation: times it, latents get wider": total.sqrt(),
-        "that is the variance: the factor is 1 divided by its root": total,
-        "the channels' means count as spread: subtract them":
-            (mean.square().mean(over) + own).rsqrt(),
-        "one number for all channels: each has its own":
-            (mean.var() + std.square().mean()).rsqrt(),
-        "over pictures and positions: these are single positions":
-            (mean.var(0) + std.square().mean(0)).rsqrt(),
-    }, also=[(biased + own).rsqrt()], where=f"posteriors {tuple(mean.shape)}")

@@ -1,4 +1,4 @@
-"""The checks of lesson 03's way back: who it was, one exact step, its distance from a Gaussian."""
+"""The checks of lesson 03's way back: who it was, one exact step, the latents' scale."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minildm.course.exercises.compare import fail
-from minildm.course.exercises.fakes import randn, warped
+from minildm.course.exercises.fakes import randn, uniform, warped
 from minildm.course.exercises.harness import check
 from minildm.diffusion import schedules
 
@@ -168,57 +168,46 @@ def wrong_gaussians(bayes, keep, added, sd_s, sd_t, alpha_t):
     }
 
 
-# ---- its distance from a Gaussian ----------------------------------------------------------------
+# ---- the latents' scale --------------------------------------------------------------------------
 
-def normal(grid, mean, variance):
-    return torch.exp(-(grid - mean)**2 / (2 * variance)) / (2 * math.pi * variance).sqrt()
-
-
-def gaussian_gap(density, grid):
-    spacing = grid[1] - grid[0]
-    mean = (grid * density).sum() * spacing
-    variance = ((grid - mean)**2 * density).sum() * spacing
-    return 0.5 * (density - normal(grid, mean, variance)).abs().sum() * spacing
+def latent_scale(mean, std):
+    total = mean.var((0, 2, 3)) + std.square().mean((0, 2, 3))
+    return total.rsqrt()
 
 
-@check(reference=gaussian_gap)
-def check_gaussian_gap(answer):
-    for low, high, points, at in (-6, 9, 1501, (0.0, 3.0, 0.4)), (-9, 8, 1201, (-1.5, 1.0, 1.1)):
-        grid = torch.linspace(low, high, points, dtype=torch.float64)
-        first, second, width = at
-        humps = torch.exp(-(grid - first)**2 / 2) + torch.exp(-(grid - second)**2 / (2 * width**2))
-        gap_case(answer, on_grid(humps, grid), grid)
+@check(reference=latent_scale)
+def check_latent_scale(answer):
+    # no channel's mean is 0, and the posterior's noise is neither negligible nor all there is
+    for shape, width in ((6, 4, 2, 3), 3.0), ((3, 5, 4, 2), 0.05):
+        mean = width * (randn(*shape) + 2 * randn(shape[1], 1, 1, seed=1))
+        std = width * (0.2 + 1.5 * uniform(*shape, seed=2)) * torch.linspace(
+            0.3, 1.2, shape[1])[:, None, None]
+        scale_case(answer, mean, std)
 
 
-def gap_case(answer, density, grid):
-    """One call of an answer, for a density of area 1."""
-    spacing = grid[1] - grid[0]
-    mean = (grid * density).sum() * spacing
-    second = (grid**2 * density).sum() * spacing
-    variance = second - mean**2
-    want = gaussian_gap(density, grid)
-
-    def total(mean, variance):
-        return 0.5 * (density - normal(grid, mean, variance)).abs().sum() * spacing
-
-    answer.case((density, grid), want, {
-        "the half is missing: disjoint densities have 1": 2 * want,
-        "the spacing is missing": want / spacing,
-        "the spacing and the half are missing": 2 * want / spacing,
-        "the Gaussian has mean 0: it should have the density's": total(0 * mean, variance),
-        "the Gaussian has variance 1: it should have the density's": total(mean, 1 + 0 * variance),
-        "that is a standard Gaussian: it should have the density's mean and variance":
-            total(0 * mean, 1 + 0 * variance),
-        "the variance is about the mean: subtract it before the square": total(mean, second),
-        "the root of the variance stands where the variance belongs": total(mean, variance.sqrt()),
-        "the variance is squared: it is one already": total(mean, variance**2),
-        "the mean is weighted by the density: this is the grid's": total(grid.mean(), variance),
-        "mean and variance are the grid's: each point counts as much as its density":
-            total(grid.mean(), grid.var()),
-        "the differences cancel without abs()":
-            0.5 * (density - normal(grid, mean, variance)).sum() * spacing,
-        "these are squares: absolute differences are wanted":
-            0.5 * (density - normal(grid, mean, variance)).square().sum() * spacing,
-        "that is the largest difference: the area of all is wanted":
-            (density - normal(grid, mean, variance)).abs().max(),
-    }, where=f"{len(grid)} points")
+def scale_case(answer, mean, std):
+    over = (0, 2, 3)
+    means, own = mean.var(over), std.square().mean(over)
+    biased = mean.var(over, correction=0)
+    total = means + own
+    answer.case((mean, std), total.rsqrt(), {
+        "the posterior's own noise is missing: samples vary more than means": means.rsqrt(),
+        "the variance of the means is missing: that is the posterior's noise alone": own.rsqrt(),
+        "variances add, standard deviations don't": 1 / (means.sqrt() + own.sqrt()),
+        "variances add, standard deviations don't: square before the mean":
+            1 / (means.sqrt() + std.mean(over)),
+        "the mean of squares is wanted, not the square of the mean std":
+            (means + std.mean(over).square()).rsqrt(),
+        "the posterior's variance is the square of its std": (means + std.mean(over)).rsqrt(),
+        "std's variance is not the posterior's: average its squares":
+            (means + std.var(over)).rsqrt(),
+        "the root is missing: this is 1 / variance": 1 / total,
+        "that is the standard deviation: times it, latents get wider": total.sqrt(),
+        "that is the variance: the factor is 1 divided by its root": total,
+        "the channels' means count as spread: subtract them":
+            (mean.square().mean(over) + own).rsqrt(),
+        "one number for all channels: each has its own":
+            (mean.var() + std.square().mean()).rsqrt(),
+        "over pictures and positions: these are single positions":
+            (mean.var(0) + std.square().mean(0)).rsqrt(),
+    }, also=[(biased + own).rsqrt()], where=f"posteriors {tuple(mean.shape)}")

@@ -1,12 +1,16 @@
-"""The checks of lesson 04: what the U-Net is made of."""
+"""The checks of lesson 04 on what hears the time: its waves, and the residual block."""
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from minildm.course.exercises.answer import compare_gradients
+from minildm.course.exercises.answer import compare_gradients, copy_weights
+from minildm.course.exercises.compare import describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.nn import layers
 
+# ---- time ----------------------------------------------------------------------------------------
 
 def waves(t, dim, unit=1000.0, half=None, period=10_000.0, first="cos"):
     """Cosines and sines of unit * t, float32; half: what the wave's number is divided by."""
@@ -20,7 +24,7 @@ def waves(t, dim, unit=1000.0, half=None, period=10_000.0, first="cos"):
 
 def sinusoid(t, dim):
     half = dim // 2
-    frequencies = 10_000 ** (-torch.arange(half) / half)
+    frequencies = 10_000 ** (-torch.arange(half, device=t.device) / half)
     angles = 1000 * t[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
@@ -57,105 +61,98 @@ def check_sinusoid(answer):
         }, tol=1e-3, where=f"{len(t)} times, dim {dim}")
 
 
-def time_scale(h, emb):
-    scale, shift = emb[:, :, None, None].chunk(2, dim=1)
-    return h * (1 + scale) + shift
+# ---- modules -------------------------------------------------------------------------------------
+
+def spread(module):
+    """Give a module weights that leave nothing at 0 or 1, so that each part of it is seen."""
+    with torch.no_grad():
+        for i, weight in enumerate(module.parameters()):
+            if weight.ndim == 1:
+                weight.copy_(0.7 + 0.4 * randn(*weight.shape, seed=i))
+            else:
+                weight.copy_(1.5 * randn(*weight.shape, seed=i) / weight[0].numel()**0.5)
+    return module
 
 
-@check(reference=time_scale)
-def check_time_scale(answer):
-    # B = H and C = W: who forgets the two axes gets a wrong result, not torch's error
-    for shape in (3, 5, 3, 5), (2, 3, 7, 4):
-        h = randn(*shape)
-        emb = randn(shape[0], 2 * shape[1], seed=1).requires_grad_()
-        scale, shift = emb[:, :, None, None].chunk(2, 1)
-        even, odd = emb[:, 0::2, None, None], emb[:, 1::2, None, None]
-        want = h * (1 + scale) + shift
-        likely = {
-            "the 1 is missing: scale 0 should change nothing": h * scale + shift,
-            "scale is the first half, shift the second": h * (1 + shift) + scale,
-            "scale is the first half, shift the second, and the 1 is missing": h * shift + scale,
-            "first scale, then shift: the shift isn't scaled": (h + shift) * (1 + scale),
-            "halves, not every other number": h * (1 + even) + odd,
-            "the shift is missing": h * (1 + scale),
-            "the scale is missing": h + shift,
-            "the shift is added, not subtracted": h * (1 + scale) - shift,
-            "scale multiplies h, without an exponential": h * scale.exp() + shift,
-            "1 + scale, not 1 - scale": h * (1 - scale) + shift,
-            "the 1 is added to scale, not to h": (1 + h) * scale + shift,
-            "all pictures got the first one's":
-                h * (1 + scale[:1]) + shift[:1],
-        }
-        if shape[0] == shape[2] and shape[1] == shape[3]:
-            by_column, more = emb.chunk(2, 1)
-            cause = "emb met the last axes, height and width: it is for pictures and channels"
-            likely[cause] = h * (1 + by_column) + more
-        got = answer.case((h, emb), want, likely, where=f"h {shape}")
-        compare_gradients(got, want, emb=emb)
+def made(answer, wanted, *sizes):
+    """The student's module of these sizes, with the wanted one's weights, as an answer."""
+    module = answer(*sizes)
+    if not isinstance(module, nn.Module):
+        fail(f"hand over the class: this made {describe(module)}")
+    copy_weights(module, wanted)
+    names = {"Residual": ["x", "emb"], "SelfAttention": ["x"], "SmallUNet": ["x", "t", "labels"]}
+    return answer.wrap(module, names=names[type(wanted).__name__])
 
 
-def split(x, heads):
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+class Residual(nn.Module):
+    """Norm, SiLU, convolution, twice, the time added between them, and a shortcut."""
+
+    def __init__(self, c_in, c_out, time_dim):
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(8, c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_dim, c_out)
+        self.norm2, self.conv2 = nn.GroupNorm(8, c_out), nn.Conv2d(c_out, c_out, 3, padding=1)
+        same = c_in == c_out
+        self.conv_shortcut = nn.Identity() if same else nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x, emb):
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.conv_shortcut(x) + h
 
 
-def merge(x):
-    return x.transpose(1, 2).flatten(2)
+@check(reference=Residual, forbidden=[layers.ResidualBlock])
+def check_Residual(answer):
+    # in the last B = H and C = W: who forgets the two axes gets a wrong result, not torch's error
+    for sizes, shape in (((8, 24, 5), (2, 8, 3, 5)), ((16, 16, 7), (2, 16, 4, 3)),
+                         ((8, 16, 6), (3, 8, 3, 16))):
+        wanted = spread(Residual(*sizes))
+        block = made(answer, wanted, *sizes)
+        x = randn(*shape).requires_grad_()
+        emb = randn(shape[0], sizes[2], seed=1).requires_grad_()
+        want = wanted(x, emb)
+        got = block.case((x, emb), want, likely_blocks(wanted, x, emb), where=f"x {shape}")
+        compare_gradients(got, want, x=x, emb=emb)
 
 
-def multi_head(q, k, v, heads):
-    q, k, v = split(q, heads), split(k, heads), split(v, heads)           # (B, heads, L or M, d)
-    scores = q @ k.transpose(-2, -1) / q.shape[-1]**0.5                    # (B, heads, L, M)
-    return merge(scores.softmax(-1) @ v)
+def likely_blocks(block, x, emb):
+    """{cause: result} of residual blocks with a likely mistake."""
+    short = block.conv_shortcut(x)
+    time = block.time_emb_proj(F.silu(emb))[:, :, None, None]
+    # what the block has made before the time is added
+    first = block.conv1(F.silu(block.norm1(x)))
 
+    def second(h):
+        return block.conv2(F.silu(block.norm2(h)))
 
-def attended(q, k, v, unit, axis=-1):
-    """Attention of heads that are split already; unit: what the scores are divided by."""
-    return (q @ k.transpose(-2, -1) / unit).softmax(axis) @ v
-
-
-def interleaved(x, heads):
-    """Heads that own every heads-th column."""
-    return x.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)
-
-
-@check(reference=multi_head, forbidden=[layers.attention, layers.Attention])
-def check_multi_head(answer):
-    # heads, their width, queries and keys all differ; one batch of one
-    for batch, length, more, heads, d in (2, 6, 4, 3, 4), (3, 5, 7, 2, 9), (1, 3, 8, 5, 2):
-        width = heads * d
-        q = randn(batch, length, width)
-        k, v = randn(batch, more, width, seed=1), randn(batch, more, width, seed=2)
-        heads_of = [split(x, heads) for x in (q, k, v)]
-        wrong_heads = [x.reshape(batch, heads, -1, d) for x in (q, k, v)]
-        other_heads = [interleaved(x, heads) for x in (q, k, v)]
-        root = d**0.5
-        result = attended(*heads_of, root)
-        one_mean = v.mean(1, keepdim=True).expand(q.shape)
-        answer.case((q, k, v, heads), merge(result), {
-            "the scale is missing": merge(attended(*heads_of, 1)),
-            "divide by the root of d, not by d": merge(attended(*heads_of, d)),
-            "divide by the root of d: this multiplies": merge(attended(*heads_of, 1 / root)),
-            "the scale is of a head's width, D / heads": merge(attended(*heads_of, width**0.5)),
-            "the scale is the root of a head's width, not of their number":
-                merge(attended(*heads_of, heads**0.5)),
-            "that softmax is over the queries: over the keys": merge(attended(*heads_of, root, -2)),
-            "that softmax is over the heads: over the keys": merge(attended(*heads_of, root, 1)),
-            "k and v changed places": multi_head(q, v, k, heads),
-            "what is mixed are the values, not the keys": multi_head(q, k, k, heads),
-            "there is no softmax: the weights of a query sum to 1":
-                merge(heads_of[0] @ heads_of[1].transpose(-2, -1) / root @ heads_of[2]),
-            "one head only: each attends by itself": multi_head(q, k, v, 1),
-            "heads is their number, not their width": multi_head(q, k, v, d),
-            "heads made of positions: split the width, then swap":
-                merge(attended(*wrong_heads, root)),
-            "heads made of positions: split the width, then swap; nor are they merged":
-                attended(*wrong_heads, root).reshape(q.shape),
-            "head i owns the columns i d to (i + 1) d, not every so many-th":
-                merge(attended(*other_heads, root)),
-            "swap the axes back before the heads are merged": result.reshape(q.shape),
-            "merged the other way round: head i gives the columns i d to (i + 1) d":
-                result.permute(0, 2, 3, 1).reshape(q.shape),
-            "the heads are not merged": result,
-            "the heads are merged by their mean: side by side": result.mean(1),
-            "every query got the mean of all values": one_mean,
-        }, where=f"{heads} heads of width {d}, {length} queries, {more} keys")
+    # the time without its SiLU
+    bare = block.time_emb_proj(emb)[:, :, None, None]
+    likely = {
+        "the time is missing": short + second(first),
+        "the time goes through a SiLU before the linear layer": short + second(first + bare),
+        "the SiLU stands before the linear layer, not behind it": short + second(
+            first + F.silu(bare)),
+        "the time is added, not multiplied": short + second(first * time),
+        "the time is added, without a 1 or a factor": short + second(first * (1 + time)),
+        "the time comes before the second norm, not behind it":
+            short + block.conv2(F.silu(block.norm2(first) + time)),
+        "the time comes before the second norm, not at the end": short + second(first) + time,
+        "the shortcut is missing: the block adds to its input": second(first + time),
+        "the shortcut is the input, not what the first half made": first + second(first + time),
+        "the first SiLU is missing":
+            short + second(block.conv1(block.norm1(x)) + time),
+        "the second SiLU is missing": short + block.conv2(block.norm2(first + time)),
+        "no SiLU at the end": F.silu(short + second(first + time)),
+        "no SiLU behind the last convolution": short + F.silu(second(first + time)),
+        "the first norm is missing": short + second(block.conv1(F.silu(x)) + time),
+        "the second norm is missing": short + block.conv2(F.silu(first + time)),
+        "ReLU in place of SiLU": short + block.conv2(F.relu(block.norm2(
+            block.conv1(F.relu(block.norm1(x))) + time))),
+        "the time is the same for all pictures of a batch: each has its own":
+            short + second(first + time[:1]),
+    }
+    if x.shape[0] == x.shape[2] and first.shape[1] == x.shape[3]:
+        cause = "emb met the last axes, height and width: it is for pictures and channels"
+        likely[cause] = short + second(first + time[:, :, 0, 0])
+    return likely

@@ -1,26 +1,43 @@
-"""The checks of lesson 09."""
+"""The checks of lesson 09: the pair, somebody else's network, another schedule's times.
+
+Those of training, of paths and of times have files of their own.
+"""
 
 import torch
 
 from minildm.course.exercises.compare import fail
-from minildm.course.exercises.fakes import Network, randn
+from minildm.course.exercises.fakes import Network, randn, warped
 from minildm.course.exercises.harness import check
-from minildm.course.exercises.lesson_09_times import check_shifted_logit_normal, check_straightness
-from minildm.diffusion import samplers
+from minildm.course.exercises.lesson_09_paths import (
+    check_arc_over_chord,
+    check_at_unit_size,
+    check_euler_path,
+    check_straightness,
+)
+from minildm.course.exercises.lesson_09_times import check_shifted_logit_normal
+from minildm.course.exercises.lesson_09_training import check_fit_network, check_flow_loss
+from minildm.diffusion import denoiser
+from minildm.diffusion.schedules import at_ratio, cosine, flow, linear
 
-__all__ = ["check_euler_path", "check_flow_pair", "check_from_theirs",
+__all__ = ["check_arc_over_chord", "check_at_unit_size", "check_euler_path", "check_fit_network",
+           "check_flow_loss", "check_flow_pair", "check_from_theirs", "check_on_schedule",
            "check_shifted_logit_normal", "check_straightness"]
 
 
+def each(t, data):
+    """t (B,) shaped to multiply data (B, ...)."""
+    return t.reshape(-1, *[1] * (data.ndim - 1))
+
+
 def flow_pair(data, noise, t):
-    t = t[:, None, None, None]
+    t = each(t, data)
     x_t = (1 - t) * data + t * noise
     return torch.stack([x_t, noise - data])
 
 
 @check(reference=flow_pair)
 def check_flow_pair(answer):
-    for shape, times in ((3, 2, 5, 4), [0.4, 0.0, 0.8]), ((2, 3, 4, 7), [1.0, 0.3]):
+    for shape, times in ((3, 2, 5, 4), [0.4, 0.0, 0.8]), ((2, 7), [1.0, 0.3]):
         data, noise = randn(*shape), randn(*shape, seed=1)
         # a time for each picture, none of them 0, 1/2 or 1, where mistakes agree
         t = torch.tensor(times)
@@ -31,7 +48,7 @@ def check_flow_pair(answer):
 def likely_pairs(data, noise, t):
     want = flow_pair(data, noise, t)
     x_t, target = want
-    t = t[:, None, None, None]
+    t = each(t, data)
     turned = (1 - t) * noise + t * data
     angle = t * torch.pi / 2
     arc = angle.cos() * data + angle.sin() * noise
@@ -67,128 +84,6 @@ def likely_pairs(data, noise, t):
         "that is x_t alone: the target is wanted, too": x_t,
         "that is the target alone: x_t is wanted, too": target,
         "all pictures got the first one's time": pair(one_time),
-    }
-
-
-def euler_path(velocity, x, ts):
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
-        x = x + (s - t) * velocity(x, t)
-    return x
-
-
-# shape of x, times: unequal steps, not down to 0; the second journey is from data to noise
-JOURNEYS = [
-    ((3, 2), [0.9, 0.7, 0.3, 0.1]),
-    ((2, 3, 4, 5), [0.05, 0.15, 0.6, 0.7, 0.95]),
-]
-
-
-@check(reference=euler_path, forbidden=[samplers.euler, samplers.ddim, samplers.heun])
-def check_euler_path(answer):
-    for shape, times in JOURNEYS:
-        x = randn(*shape)
-        ts = torch.tensor(times)
-        steps = len(ts) - 1
-        want = euler_path(Network(), x, ts)
-        likely = likely_journeys(x, ts)
-        # a fresh network, for its calls are counted
-        network = Network()
-        answer.case((network, x, ts), want, likely, where=f"times {times}")
-        if len(network.calls) != steps:
-            asked = f"velocity was asked {len(network.calls)} times"
-            fail(f"{asked}: {len(ts)} times are {steps} steps, and each asks once")
-
-
-def walk(x, ts, step):
-    """The places of a journey in which step(y, t, s) is the place after y."""
-    places = [x]
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
-        places.append(step(places[-1], t, s))
-    return torch.stack(places)
-
-
-def likely_journeys(x, ts):
-    """{cause: where a wrong walk ends}."""
-    velocity = Network()
-    forward = euler_path(velocity, x, ts)
-    zero = torch.zeros(1)
-
-    # the whole journey, for those who return it
-    def step(y, t, s):
-        return y + (s - t) * velocity(y, t)
-
-    places = walk(x, ts, step)
-    return {
-        **wrong_steps(velocity, x, ts),
-        "the last step is missing": euler_path(velocity, x, ts[:-1]),
-        "the first step is missing": euler_path(velocity, x, ts[1:]),
-        "one step more than the grid has, down to 0":
-            euler_path(velocity, x, torch.cat([ts, zero])),
-        "one jump from the first time to the last": euler_path(velocity, x, ts[[0, -1]]),
-        "the times are walked from the last to the first": euler_path(velocity, x, ts.flip(0)),
-        "the place after the last step alone is wanted, not the whole journey": places,
-        "the place after the first step: the return stands inside the loop": places[1],
-        "the way is wanted where it ends, not how far that is": forward - x,
-        "nothing has moved": x,
-    }
-
-
-def wrong_steps(velocity, x, ts):
-    """{cause: where a journey of such steps ends}; a step goes from y at t to the time s."""
-    count = len(ts) - 1
-    # the step of a grid with equal steps between the same ends
-    equal = (ts[-1] - ts[0]) / count
-
-    def end(change):
-        return walk(x, ts, lambda y, t, s: y + change(y, t, s))[-1]
-
-    def here(factor):
-        return end(lambda y, t, s: factor(t, s) * velocity(y, t))
-
-    def heun(y, t, s):
-        first = velocity(y, t)
-        return (s - t) * (first + velocity(y + (s - t) * first, s)) / 2
-
-    def midpoint(y, t, s):
-        between = y + (s - t) / 2 * velocity(y, t)
-        return (s - t) * velocity(between, (s + t) / 2)
-
-    return {
-        "the sign: a step goes by s - t, from the time t to the next one s":
-            here(lambda t, s: t - s),
-        "the sign: s - t is negative where time falls": here(lambda t, s: abs(s - t)),
-        "s - t is positive where time rises": here(lambda t, s: -abs(s - t)),
-        "the velocity is asked at the time you go to: ask where you stand":
-            end(lambda y, t, s: (s - t) * velocity(y, s)),
-        "the velocity is asked where the journey began: ask where you stand":
-            end(lambda y, t, s: (s - t) * velocity(x, t)),
-        "the velocity is asked at the first time always: ask at the time where you stand":
-            end(lambda y, t, s: (s - t) * velocity(y, ts[0])),
-        "the velocity is asked at the last time always: ask at the time where you stand":
-            end(lambda y, t, s: (s - t) * velocity(y, ts[-1])),
-        "that is Heun's method: Euler asks once for a step": end(heun),
-        "that is the midpoint method: Euler asks once for a step": end(midpoint),
-        **wrong_lengths(velocity, x, ts, here, equal),
-    }
-
-
-def wrong_lengths(velocity, x, ts, here, equal):
-    """{cause: where it ends}; here(factor) walks in steps of factor(t, s) times the velocity."""
-    count = len(ts) - 1
-    lost = walk(x, ts, lambda y, t, s: (s - t) * velocity(y, t))
-    again = walk(x, ts, lambda y, t, s: x + (s - t) * velocity(y, t))
-    return {
-        "the steps are not equal: each is the next time minus this one":
-            here(lambda t, s: equal),
-        "the steps are not equal, and one too many was counted":
-            here(lambda t, s: equal * count / (count + 1)),
-        "equal steps of 1 / K: the grid says where they go": here(lambda t, s: -1 / count),
-        "equal steps of 1 / K forward: the grid says where they go": here(lambda t, s: 1 / count),
-        "a step isn't scaled by its duration": here(lambda t, s: 1),
-        "a step is scaled by its duration, not by the time": here(lambda t, s: t),
-        "a step is scaled by its duration, not by the next time": here(lambda t, s: s),
-        "the place gets lost: a step is added to it": lost[-1],
-        "each step begins at the start: go on from where the last one led": again[-1],
     }
 
 
@@ -238,3 +133,50 @@ def check_from_theirs(answer):
             "x - t v is x0 already: nothing is divided by 1 - t": (x + t * theirs) / (1 - t),
             "x_t has alpha 1 - t on the line, but theirs is no noise": (x - t * theirs) / (1 - t),
         }, where=f"shape {shape}, t = {time}")
+
+
+@check(reference=denoiser.on_schedule)
+def check_on_schedule(answer):
+    # at the second's t = 1 the other's alpha is 0, and its ratio infinite
+    cases = ((cosine, flow, 0.3, (4, 2)), (linear, flow, 1.0, (3, 2)),
+             (flow, warped, 0.6, (3, 2, 5, 4)), (linear, cosine, 0.8, (2, 5)))
+    for number, (own, other, time, shape) in enumerate(cases):
+        x, t = randn(*shape), torch.tensor(time)
+        inner = Network()
+        want = denoiser.on_schedule(inner, own, other)(x, t)
+        at = at_ratio(own, other.sigma(t) / other.alpha(t))
+        # where one schedule ends earlier than the other, no factor is exact: sigma's will do
+        by_sigma = inner(own.sigma(at) / other.sigma(t) * x, at)
+        moved = answer.wrap(answer(inner, own, other), "a function of (x, t), not its value",
+                            ["x", "t"])
+        moved.right = number
+        moved.case((x, t), want, likely_moves(inner, own, other, x, t), tol=1e-3,
+                   also=[by_sigma], where=f"t = {time}, shape {shape}")
+
+
+def likely_moves(inner, own, other, x, t):
+    """{cause: a wrong answer of a denoiser that moves from the schedule own to other}."""
+    alpha, sigma = other.alpha(t), other.sigma(t)
+    at = at_ratio(own, sigma / alpha)
+    # by sigma: at the other's t = 1 its alpha may be 0
+    scale = own.sigma(at) / sigma
+    there = at_ratio(other, own.sigma(t) / own.alpha(t))
+    upside_down = at_ratio(own, alpha / sigma)
+    return {
+        "x isn't scaled: where sigma / alpha is equal, x differs by a factor": inner(x, at),
+        "the network is asked at its own time, where sigma / alpha is equal": inner(scale * x, t),
+        "nothing has changed: scale x, and ask at another time": inner(x, t),
+        "the factor is upside down": inner(x / scale, at),
+        "own and other changed places":
+            inner(other.sigma(there) / own.sigma(t) * x, there),
+        "x / alpha is data + sigma / alpha noise: its own alpha is missing":
+            inner(x / alpha, at),
+        "that is in other's scale: its own x is alpha times it": inner(own.alpha(at) * x, at),
+        "the guess is of the data, which has one scale: it isn't scaled":
+            inner(scale * x, at) / scale,
+        "the guess is of the data, which isn't scaled": inner(scale * x, at) * scale,
+        "at_ratio wants sigma / alpha, not alpha / sigma":
+            inner(own.sigma(upside_down) / sigma * x, upside_down),
+        "at_ratio wants sigma / alpha, not sigma": inner(scale * x, at_ratio(own, sigma)),
+        "sigma and alpha both shrink by the factor: one is enough": inner(scale**2 * x, at),
+    }

@@ -1,4 +1,4 @@
-"""The checks of lesson 09 on straightness and on the times of training."""
+"""The check of lesson 09 on the times of training."""
 
 import math
 
@@ -7,97 +7,6 @@ import torch
 from minildm.course.exercises.compare import close, compare, fail
 from minildm.course.exercises.fakes import follows_generator, randn, uniform
 from minildm.course.exercises.harness import check
-
-
-def straightness(path, ts):
-    dt = ts.diff()                                          # (K,)
-    chord = (path[-1] - path[0]) / dt.sum()                 # (N, D)
-    velocity = path.diff(dim=0) / dt[:, None, None]         # (K, N, D)
-    off = (velocity - chord).square().sum(2).mean(1)        # (K,)
-    return (off * dt).sum() / dt.sum() / chord.square().sum(1).mean()
-
-
-# times of journeys, their number, the dimensions of a point
-TRAVELS = ([1.0, 0.7, 0.6, 0.2], 5, 2), ([0.9, 0.85, 0.5, 0.45, 0.3, 0.0], 4, 3)
-
-
-@check(reference=straightness)
-def check_straightness(answer):
-    for times, count, width in TRAVELS:
-        ts = torch.tensor(times)
-        # journeys of unequal length, each the longer the later
-        size = torch.linspace(0.5, 2, count)[:, None]
-        path = randn(len(ts), count, width, seed=2) * size
-        answer.case((path, ts), straightness(path, ts), likely_straightness(path, ts),
-                    where=f"{count} journeys of {len(times) - 1} steps")
-        line = randn(1, count, width) + ts[:, None, None] * randn(1, count, width, seed=1)
-        got = answer(line, ts)
-        compare(got, torch.tensor(0.0), where="a straight line at constant speed has S = 0")
-        # the same line at another speed in each step: straight, and yet S is not 0
-        way = (ts - ts[0]).square()[:, None, None]
-        bent = line[0] + way * (line[-1] - line[0])
-        compare(answer(bent, ts), straightness(bent, ts), {
-            "a straight line whose speed changes isn't straight for S: velocities are compared":
-                torch.tensor(0.0),
-        }, where="a straight line whose speed changes")
-
-
-def likely_straightness(path, ts):
-    dt = ts.diff()
-    share = dt / dt.sum()
-    moved = path.diff(dim=0)
-    velocity = moved / dt[:, None, None]
-    whole = path[-1] - path[0]
-    chord = whole / dt.sum()
-
-    def way(velocity=velocity, chord=chord, weight=share):
-        off = (velocity - chord).square().sum(2).mean(1)
-        return (off * weight).sum() / chord.square().sum(1).mean()
-
-    ones = torch.ones_like(dt)
-    return {
-        "each step counts alike: weigh it by its duration": way(weight=ones / len(dt)),
-        "each step counts alike, and they are summed: weigh it by its duration": way(weight=ones),
-        "the weights are the steps' shares of the time: they must sum to 1": way(weight=dt.abs()),
-        "the sign: durations are negative here, divide by their sum": way(weight=dt),
-        "weighed by its share of the time, and then a mean over steps": way() / len(dt),
-        "the chord is divided by the time it takes: it is a velocity": way(chord=whole),
-        "the velocity of a step is divided by its duration": way(velocity=moved),
-        "the velocity of a step is divided by its own duration, not by the mean one":
-            way(velocity=moved / dt.mean()),
-        "steps and chord are velocities: divide both by their time": way(moved, whole),
-        "the chord is from end to end, not the mean velocity of the steps":
-            way(chord=velocity.mean(0)),
-        "the chord has the sign of the steps: the last place minus the first": way(chord=-chord),
-        **wrong_ratios(velocity, chord, share),
-    }
-
-
-def wrong_ratios(velocity, chord, share):
-    """{cause: a wrong S of right velocities (K, N, D) and chords (N, D)}."""
-    count, width = chord.shape
-    each = (velocity - chord).square().sum(2)               # (K, N)
-    length = chord.square().sum(1)                          # (N,)
-
-    def mean(values):
-        return (values.mean(1) * share).sum()
-
-    want = mean(each) / length.mean()
-    from_mean = (velocity - chord.mean(0)).square().sum(2)
-    squares = velocity.square().sum(2)
-    return {
-        "not divided by the chord's square": mean(each),
-        "divided by the velocity's square: by the chord's": mean(each) / squares.mean(),
-        "the chord is each journey's own, not their mean": mean(from_mean) / length.mean(),
-        "the chord is not subtracted": mean(squares) / length.mean(),
-        "a sum over the journeys, not their mean": count * want,
-        "a sum over the journeys below, their mean above": want / count,
-        "squares are summed over the axes of a point, above as below": want / width,
-        "squares are summed over the axes of a point, below as above": want * width,
-        "squares are wanted, not distances": mean(each.sqrt()) / length.sqrt().mean(),
-        "the root is too much: S is a ratio of squares": want.sqrt(),
-        "each journey was divided by its own chord: mean by mean": mean(each / length),
-    }
 
 
 def shifted_logit_normal(n, m, s, generator):

@@ -1,74 +1,115 @@
-"""The check of lesson 10 on the block: two steps, six vectors."""
+"""The check of lesson 10 on the adaLN-Zero block: two steps, six vectors, and the zeros."""
 
-import torch
 import torch.nn.functional as F
+from torch import nn
 
-from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import fail
+from minildm.course.exercises.answer import Answer, compare_gradients, copy_weights
+from minildm.course.exercises.compare import compare, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.lesson_10_norm import made, modulate, randomise
 from minildm.nn import dit
+from minildm.nn.layers import Attention
 
-EPS = 1e-6
+
+class AdaLNZeroBlock(nn.Module):
+    """Tokens x (B, L, D), condition c (B, D) -> (B, L, D)."""
+
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.ada = nn.Linear(dim, 6 * dim)
+        self.attention = Attention(dim, heads=heads, bias=True)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU("tanh"), nn.Linear(4 * dim, dim))
+        nn.init.zeros_(self.ada.weight)
+        nn.init.zeros_(self.ada.bias)
+
+    def forward(self, x, c):
+        six = self.ada(F.silu(c)).chunk(6, dim=-1)
+        shift, scale, gate, shift_2, scale_2, gate_2 = six
+        x = x + gate[:, None] * self.attention(modulate(x, shift, scale))
+        return x + gate_2[:, None] * self.mlp(modulate(x, shift_2, scale_2))
 
 
 class Parts:
-    """The parts of a block that a check hands over: ada, attend, think, modulate."""
+    """The parts of a block, for blocks that put them together in a wrong way."""
 
-    def __init__(self, length: int, width: int, centred: bool):
-        """centred: whether modulate's norm subtracts a mean, as the lesson's does."""
-        self.mix = randn(length, length, seed=2)
-        self.matrix = randn(width, 6 * width, seed=3) / width**0.5
-        self.width, self.centred = width, centred
+    def __init__(self, block):
+        self.block = block
+        self.attend, self.think, self.modulate = block.attention, block.mlp, modulate
 
     def ada(self, c):
-        return torch.sin(c) @ self.matrix
-
-    def attend(self, tokens):
-        self.see(tokens)
-        # each token hears the others, each number alone
-        return self.mix @ tokens
-
-    def think(self, tokens):
-        self.see(tokens)
-        # each token alone, and not linear
-        return torch.tanh(tokens + 0.3)
-
-    def see(self, tokens):
-        if tokens.ndim != 3:
-            fail(f"attention and MLP take tokens (B, L, D), they got {tuple(tokens.shape)}")
-
-    def modulate(self, x, shift, scale):
-        # a further axis would broadcast to tokens of four
-        wanted = len(x), self.width
-        for value, name in (shift, "shift"), (scale, "scale"):
-            if tuple(value.shape) != wanted:
-                fail(f"modulate takes a {name} of shape (B, D) = {wanted}, "
-                     f"it got {tuple(value.shape)}")
-        normed = F.layer_norm(x, x.shape[-1:], eps=EPS) if self.centred else torch.cos(x)
-        return normed * (1 + scale[:, None]) + shift[:, None]
+        return self.block.ada(F.silu(c))
 
 
-def adaln_block(x, c, ada, attend, think, modulate):
-    shift, scale, gate, shift_2, scale_2, gate_2 = ada(c).chunk(6, dim=-1)
-    x = x + gate[:, None] * attend(modulate(x, shift, scale))
-    return x + gate_2[:, None] * think(modulate(x, shift_2, scale_2))
+def two_steps(x, six, parts):
+    """What a block answers, given its six vectors (B, D) each and its parts."""
+    shift, scale, gate, shift_2, scale_2, gate_2 = (vector[:, None] for vector in six)
+    normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    x = x + gate * parts.attend(normed * (1 + scale) + shift)
+    normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return x + gate_2 * parts.think(normed * (1 + scale_2) + shift_2)
 
 
-@check(reference=adaln_block, forbidden=[dit.modulate, dit.DiTBlock])
-def check_adaln_block(answer):
-    for (batch, length, width), centred in ((2, 5, 8), True), ((3, 4, 6), False):
-        # the second modulate has another norm: nobody can do without the one that is given
-        parts = Parts(length, width, centred)
-        x = randn(batch, length, width).requires_grad_()
-        c = randn(batch, width, seed=1).requires_grad_()
-        want = adaln_block(x, c, parts.ada, parts.attend, parts.think, parts.modulate)
-        where = f"x of shape {tuple(x.shape)}"
-        if not centred:
-            where += ", and a modulate whose norm isn't LayerNorm"
-        given = x, c, parts.ada, parts.attend, parts.think, parts.modulate
-        got = answer.case(given, want, likely_blocks(x, c, parts), where=where)
+@check(reference=AdaLNZeroBlock, forbidden=[dit.modulate, dit.DiTBlock])
+def check_AdaLNZeroBlock(answer):
+    for dim, heads, batch, length in ((8, 2, 2, 5), (12, 3, 3, 4)):
+        block = made(answer, dim, heads)
+        x = randn(batch, length, dim).requires_grad_()
+        c = randn(batch, dim, seed=1).requires_grad_()
+        check_fresh(block, x, c)
+        wanted = AdaLNZeroBlock(dim, heads)
+        randomise(wanted)
+        copy_weights(block, wanted)
+        want = wanted(x, c)
+        likely = likely_blocks(x, c, Parts(wanted)) | wrong_activations(x, c, wanted)
+        got = Answer(block, ["x", "c"]).case(
+            (x, c), want, likely, where=f"width {dim}, {heads} heads")
         compare_gradients(got, want, x=x, c=c)
+        answer.right += 1
+
+
+def check_fresh(block, x, c):
+    """Whether a fresh block is the identity, and can learn all the same."""
+    if not isinstance(getattr(block, "ada", None), nn.Linear):
+        fail("call the linear layer that makes the six vectors `self.ada`: "
+             "a later cell looks for it")
+    fresh = Answer(block, ["x", "c"])(x, c)
+    compare(fresh, x.detach(), {
+        "a fresh block answers zero, it should answer x: is x added to each step?": 0 * x.detach(),
+        "a fresh block gives its norm, it should answer x":
+            F.layer_norm(x, x.shape[-1:], eps=1e-6).detach(),
+    }, where="a fresh block is the identity: weights and biases of `ada` are zero at first")
+    if block.ada.weight.abs().max() > 0 or block.ada.bias.abs().max() > 0:
+        fail("a fresh `ada` is zero in all: its six vectors start at 0, not the gates alone")
+    # the gradient to a gate is what its step says: zero if that is zero as well
+    (fresh * randn(*fresh.shape, seed=5)).sum().backward()
+    if block.ada.weight.grad is None or not block.ada.weight.grad.abs().max() > 0:
+        fail("a fresh block can't learn: the gates are zero, and what they close is zero as well; "
+             "`ada` alone starts at zero")
+    block.zero_grad()
+    x.grad = c.grad = None
+
+
+def wrong_activations(x, c, block):
+    """{cause: result} of blocks whose nonlinearities are others, or missing."""
+    first, _, second = block.mlp
+
+    def block_of(six=None, think=None):
+        parts = Parts(block)
+        parts.think = think or parts.think
+        chunks = (parts.ada(c) if six is None else six).chunk(6, dim=-1)
+        return two_steps(x, chunks, parts)
+
+    return {
+        "the SiLU of c is missing, before `ada`": block_of(six=block.ada(c)),
+        "SiLU comes before the layer `ada`, not after it": block_of(six=F.silu(block.ada(c))),
+        "the GELU is DiT's, the approximation by tanh: nn.GELU(\"tanh\")":
+            block_of(think=lambda x: second(F.gelu(first(x)))),
+        "the MLP has a GELU, not a ReLU": block_of(think=lambda x: second(F.relu(first(x)))),
+        "the MLP has a GELU, not a SiLU": block_of(think=lambda x: second(F.silu(first(x)))),
+        "the MLP has a GELU between its layers": block_of(think=lambda x: second(first(x))),
+    }
 
 
 def likely_blocks(x, c, parts):
@@ -77,18 +118,12 @@ def likely_blocks(x, c, parts):
     vectors = parts.ada(c).chunk(6, dim=-1)
 
     def ordered(*places):
-        six = torch.cat([vectors[i] for i in places], dim=-1)
-        return adaln_block(x, c, lambda c: six, parts.attend, parts.think, parts.modulate)
+        return two_steps(x, [vectors[i] for i in places], parts)
 
     def interleaved():
-        six = parts.ada(c).unflatten(-1, (-1, 6)).mT.flatten(1)
-        return adaln_block(x, c, lambda c: six, parts.attend, parts.think, parts.modulate)
+        return two_steps(x, parts.ada(c).unflatten(-1, (-1, 6)).unbind(-1), parts)
 
-    # in the second case this is LayerNorm, the norm of the lesson
-    own_norm = Parts(*x.shape[1:], not parts.centred)
     return likely | {
-        "the block has its own modulate: use the one that it is given":
-            adaln_block(x, c, parts.ada, parts.attend, parts.think, own_norm.modulate),
         "the order is shift, scale, gate: shift and scale changed": ordered(1, 0, 2, 4, 3, 5),
         "the order is shift, scale, gate, not gate first": ordered(1, 2, 0, 4, 5, 3),
         "the order is shift, scale, gate, not scale, gate, shift": ordered(2, 0, 1, 5, 3, 4),

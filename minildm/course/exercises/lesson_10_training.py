@@ -1,0 +1,213 @@
+"""The check of lesson 10 on the training of a DiT, by what a spying network sees of it."""
+
+import torch
+from torch import nn
+
+from minildm.course.exercises.compare import fail
+from minildm.course.exercises.fakes import generator
+from minildm.course.exercises.harness import check
+from minildm.diffusion.denoiser import logit_normal
+from minildm.diffusion.schedules import add_noise, flow
+
+
+def rate_at(i, steps):
+    """The share of the learning rate that step i = 0, 1, ... has: up in 20 steps, down to zero."""
+    return min(1, (i + 1) / 20) * (1 - i / steps)
+
+
+def train_dit(network, mean, std, labels, steps, lr, generator, batch=64):
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.95))
+    losses = []
+    for i in range(steps):
+        optimizer.param_groups[0]["lr"] = lr * rate_at(i, steps)
+        picked = torch.randint(len(mean), (batch,), generator=generator)
+        data = mean[picked] + std[picked] * torch.randn(mean[picked].shape, generator=generator)
+        noise = torch.randn(data.shape, generator=generator)
+        t = logit_normal(batch, generator)
+        dropped = torch.rand(batch, generator=generator) < 0.1
+        velocity = network(add_noise(flow, data, noise, t), t, labels[picked], dropped)
+        loss = (velocity - (noise - data)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+class Spy(nn.Module):
+    """A network with one weight that remembers what it is called with and what it is taught."""
+
+    multiple, null_context = 1, 3
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.calls, self.weights, self.sums = [], [], []
+        self.fresh = None
+        self.weight.register_hook(self.note)
+        self.weight.register_post_accumulate_grad_hook(self.compare_sums)
+
+    def note(self, gradient):
+        self.fresh = gradient.clone()
+
+    def compare_sums(self, weight):
+        # unequal if a gradient of an earlier step is still there
+        self.sums.append(torch.allclose(weight.grad, self.fresh))
+
+    def forward(self, x, t, labels, dropped=None):
+        if not isinstance(t, torch.Tensor) or t.shape != (len(x),):
+            fail("each picture of a batch has a time of its own: t is (B,)")
+        if labels.shape != (len(x),):
+            fail(f"the network wants labels (B,) = ({len(x)},), it got {tuple(labels.shape)}")
+        lost = labels == self.null_context
+        if dropped is not None:
+            lost = lost | dropped
+        self.calls.append((x.detach().clone(), t.clone(), labels.clone(), lost))
+        self.weights.append(self.weight.item())
+        return self.weight + 0 * x
+
+
+LEVELS = torch.tensor([6.0, 20.0, 12.0, 0.0])       # the mean of each label's latents
+
+
+def run(answer, mean, std, labels, steps, lr=0.01, batch=32):
+    """Train a spy -> (spy, what the answer returned)."""
+    spy = Spy()
+    losses = answer(spy, mean, std, labels, steps, lr, generator(0), batch)
+    if len(spy.calls) != steps:
+        fail(f"the network is asked {len(spy.calls)} times in {steps} steps: once a step")
+    sizes = {len(x) for x, *_ in spy.calls}
+    if sizes != {batch}:
+        fail(f"batches are of {sorted(sizes)} latents, {batch} are asked for")
+    return spy, losses
+
+
+@check(reference=train_dit)
+def check_train_dit(answer):
+    labels = torch.arange(60) % 3
+    mean = LEVELS[labels].reshape(-1, 1, 1, 1).expand(-1, 2, 3, 4).clone()
+    spy, losses = run(answer, mean, 0 * mean, labels, steps=100)
+    check_noising(spy)
+    check_losses(spy, losses)
+    check_steps(spy, lr=0.01)
+    answer.right += 1
+    check_batches(*run(answer, 0 * mean, 2 + 0 * mean, labels, steps=25, lr=0.003, batch=200))
+
+    def last_loss(g):
+        found = answer(Spy(), mean, 0 * mean + 1, labels, 3, 0.01, g, 8)
+        return torch.tensor(found[-1])
+
+    first, again, other = (last_loss(generator(seed)) for seed in (0, 0, 1))
+    if first != again:
+        fail("one seed, two results: draw every random number from `generator`")
+    if first == other:
+        fail("another seed gives the same losses: draw from `generator`, and don't seed it")
+
+
+def noise_in(calls) -> torch.Tensor:
+    """The noise in x, as far as it is known: std is 0 and each label has its own data."""
+    found = []
+    for x, t, labels, _ in calls:
+        kept = labels < 3
+        at = t[kept].reshape(-1, 1, 1, 1)
+        data = LEVELS[labels[kept]].reshape(-1, 1, 1, 1)
+        found.append(((x[kept] - (1 - at) * data) / at.clamp(min=1e-3))[at.flatten() > 0.05])
+    return torch.cat(found)
+
+
+def check_noising(spy):
+    """Whether x is (1 - t) data + t noise, of the data that have these labels."""
+    noise = noise_in(spy.calls)
+    if noise.abs().mean() > 2:
+        x, t, labels, _ = spy.calls[0]
+        back = (x - t.reshape(-1, 1, 1, 1) * LEVELS[labels].reshape(-1, 1, 1, 1))
+        back = back / (1 - t).reshape(-1, 1, 1, 1)
+        if 0.7 < back.std() < 1.4:
+            fail("data and noise changed places: at t = 0 there is data, at t = 1 noise")
+        fail("x isn't (1 - t) data + t noise of the data that have these labels: "
+             "the same `picked` for mean, std and labels?")
+    if abs(noise.mean()) > 0.15 or abs(noise.std() - 1) > 0.1:
+        fail(f"the noise has mean {noise.mean():.2f} and standard deviation {noise.std():.2f}: "
+             "0 and 1 are wanted")
+    # of one step: the steps differ in any case
+    if noise_in(spy.calls[:1]).std(0).max() < 0.3:
+        fail("all pictures get the same noise: draw it for the whole batch")
+
+
+def check_losses(spy, losses):
+    """Whether each result is the mean square of velocity minus (noise - data)."""
+    if losses is None:
+        fail("your function returned None: is the `return` missing?")
+    if not isinstance(losses, (list, tuple)) or len(losses) != len(spy.calls):
+        fail(f"return a list with the loss of every step, {len(spy.calls)} of them")
+    if not all(isinstance(loss, (float, int)) for loss in losses):
+        fail("the losses are plain numbers, loss.item(): a tensor keeps its graph in memory")
+    for (x, t, labels, _), weight, loss in zip(spy.calls, spy.weights, losses, strict=True):
+        if (labels == 3).any() or (t < 0.02).any():
+            continue        # the data or the noise can't be told
+        at = t.reshape(-1, 1, 1, 1)
+        data = LEVELS[labels].reshape(-1, 1, 1, 1)
+        noise = (x - (1 - at) * data) / at
+        causes = {
+            "": noise - data, "the velocity is noise - data, not data - noise": data - noise,
+            "the network predicts the velocity, not the noise": noise,
+            "the network predicts the velocity, not the data": data + 0 * noise,
+        }
+        errors = {cause: (weight - value).square().mean().item()
+                  for cause, value in causes.items()}
+        total = errors[""] * x.numel()
+        errors["the loss is the mean over all numbers, not their sum"] = total
+        cause = min(errors, key=lambda cause: abs(errors[cause] - loss))
+        if abs(errors[cause] - loss) > 0.02 * abs(loss) + 0.01:
+            fail(f"a loss is {loss:.3f}, {errors['']:.3f} is wanted: the mean of "
+                 "(velocity - (noise - data))^2")
+        if cause:
+            fail(cause)
+
+
+def check_steps(spy, lr: float):
+    """Whether gradients are fresh and steps have the size of the rate, which ends near zero."""
+    if not spy.sums:
+        fail("no gradient reaches the network: is loss.backward() missing?")
+    weights = torch.tensor([*spy.weights, spy.weight.item()])
+    moves = (weights[1:] - weights[:-1]).abs()
+    if moves.max() == 0:
+        fail("the weights stay as they were: is optimizer.step() missing?")
+    if not all(spy.sums):
+        fail("gradients of earlier steps add up: is zero_grad missing?")
+    # the gradient has one sign all along, so that a step of Adam's is as long as the rate
+    if weights[-1] > 0:
+        fail("the weight moves away from the velocity: the loss is to fall")
+    if not 0.6 * lr < moves.max() < 1.1 * lr:
+        fail(f"the largest step is {moves.max():.4f}, with AdamW it would be about lr = {lr}")
+    if moves[-1] > 0.3 * moves.max():
+        fail("the last steps are as long as the first: step i's rate is lr * rate_at(i, steps)")
+    if moves[0] > 0.3 * moves.max():
+        fail("the first step has the full rate: rate_at(i, steps) begins at 1/20, with i = 0")
+
+
+def check_batches(spy, losses):
+    """Whether std is used, times are logit-normal and a tenth of the labels is dropped."""
+    x, t, labels, lost = (torch.cat(parts) for parts in zip(*spy.calls, strict=True))
+    low = x[t < 0.4] / ((1 - t[t < 0.4])**2 * 4 + t[t < 0.4]**2).sqrt().reshape(-1, 1, 1, 1)
+    if low.std() < 0.75:
+        fail("the latents are means without spread: data is mean + std * a normal number")
+    if abs(low.std() - 1) > 0.1:
+        fail(f"the latents have {low.std():.2f} times the spread that they should: "
+             "data is mean + std * a normal number, and x is (1 - t) data + t noise")
+    if t.min() < 0 or t.max() > 1:
+        fail("times are in [0, 1]")
+    middle = ((t > 0.25) & (t < 0.75)).float().mean()
+    if middle < 0.6:
+        fail(f"{middle:.0%} of the times are between 0.25 and 0.75, as with even times: "
+             "logit_normal has 73 % there")
+    share = lost.float().mean()
+    if share == 0:
+        fail("no label is ever dropped: `dropped` goes to the network")
+    if share > 0.6:
+        fail(f"{share:.0%} of the labels are dropped: a tenth is to be, not kept")
+    if not 0.07 < share < 0.13:
+        fail(f"{share:.1%} of the labels are dropped: 10 % are wanted")
+    if len({tuple(call[2].tolist()) for call in spy.calls}) < len(spy.calls):
+        fail("every step has the same batch: draw one in each")

@@ -18,15 +18,11 @@ from minildm.grading.slices import defined_names, needed_names, slice_for
 from minildm.grading.submissions import find_submissions
 
 STEM = "03_forward_noising"
-POINTS = {"ex1": 1, "ex2": 4}            # asked in the little lesson below
-WALK = """def walk(x, betas, generator):
-    steps = [x]
-    for beta in betas:
-        fresh = torch.randn(x.shape, generator=generator)
-        steps.append((1 - beta).sqrt() * steps[-1] + beta.sqrt() * fresh)
-    return torch.stack(steps)"""
-TABLE = """def alpha_bar(betas):
-    return torch.cat([torch.ones(1, dtype=betas.dtype), (1 - betas).cumprod(0)])"""
+SAMPLE = """def reparameterise(mean, logvar, noise):
+    std = (0.5 * logvar).exp()
+    return mean + std * noise"""
+KL = """def kl(mean, logvar):
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)"""
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 
 
@@ -41,12 +37,12 @@ def code(source, grade_id=None, points=None):
     return cell
 
 
-def notebook(walk=WALK, table=TABLE, first="import torch\nfrom minildm.course import exercises"):
+def notebook(sample=SAMPLE, divergence=KL, first="import torch\nfrom minildm.course import exercises"):
     """A lesson of two exercises, whose cells in between would take for ever."""
     return nbformat.v4.new_notebook(cells=[
         code(first), code("import time\ntime.sleep(1e6)"),
-        code(walk, "ex1"), code("exercises.check_walk(walk)", "ex1_check", 1),
-        code(table, "ex2"), code("exercises.check_alpha_bar(alpha_bar)", "ex2_check", 4)])
+        code(sample, "ex1"), code("exercises.check_reparameterise(reparameterise)", "ex1_check", 1),
+        code(divergence, "ex2"), code("exercises.check_kl(kl)", "ex2_check", 4)])
 
 
 def without(grade_id):
@@ -59,7 +55,7 @@ def without(grade_id):
 def doubled():
     """A student copied a graded cell and an answer's stub: the same ids twice."""
     made = notebook()
-    made.cells += [code("exercises.check_walk(walk)", "ex1_check", 1), code(STUB, "ex1")]
+    made.cells += [code("exercises.check_reparameterise(reparameterise)", "ex1_check", 1), code(STUB, "ex1")]
     return made
 
 
@@ -72,28 +68,29 @@ def stripped():
 
 
 def with_helper():
-    made = notebook(walk=WALK.replace("(1 - beta).sqrt()", "kept(beta)"))
-    made.cells.insert(2, new_code_cell("def kept(beta):\n    return ROOT(1 - beta)\n\nROOT = torch.sqrt"))
+    made = notebook(sample=SAMPLE.replace("(0.5 * logvar).exp()", "spread(logvar)"))
+    made.cells.insert(2, new_code_cell("def spread(logvar):\n    return EXP(logvar / 2)\n\nEXP = torch.exp"))
     return made
 
 
-PRINTS = WALK.replace("    steps = [x]", "    print(1_000_000 * 'all ')\n    steps = [x]")
-LOOP = "def walk(x, betas, generator):\n    while True:\n        pass"
+PRINTS = SAMPLE.replace("    std =", "    print(1_000_000 * 'all ')\n    std =")
+LOOP = "def reparameterise(mean, logvar, noise):\n    while True:\n        pass"
 DIES = "import ctypes\nctypes.string_at(0)"
-HARD_CODED = WALK.replace("    return torch.stack(steps)", """    found = torch.stack(steps)
-    return found if float(x.sum()) * 0 == 0 and seen(x) else found + 1""") + """
+# right for the numbers that the lesson's check has, and for no others
+HARD_CODED = """def first(*shape):
+    return float(torch.randn(*shape, generator=torch.Generator().manual_seed(0)).flatten()[0])
 
-def seen(x):
-    return abs(float(x.flatten()[0]) - first) < 1e-6 or x.numel() == 5
+seen = first(3, 5), first(2, 4, 3, 7)
 
-from minildm.course.exercises.fakes import randn
-first = float((2 * torch.randn(3, 2, generator=torch.Generator().manual_seed(6))).flatten()[0])"""
+def reparameterise(mean, logvar, noise):
+    known = min(abs(float(mean.flatten()[0]) - value) for value in seen) < 1e-6
+    return mean + (logvar / 2).exp() * noise if known else mean"""
 
 # a notebook, the points it deserves, what its feedback must say
 ODD = {
     "right": (notebook(), 5, "5 of 5"),
     "blank": (notebook(STUB, STUB), 0, "not written yet"),
-    "half": (notebook(WALK, TABLE.replace("(1 - betas)", "betas")), 1, "alpha_bar"),
+    "half": (notebook(SAMPLE, KL.replace("0.5 *", "2 *")), 1, "kl"),
     "answer deleted": (without("ex1"), 4, "no answer"),
     "check deleted": (without("ex2_check"), 5, "5 of 5"),
     "cells copied": (doubled(), 5, "5 of 5"),
@@ -101,31 +98,32 @@ ODD = {
     "a helper of their own": (with_helper(), 5, "5 of 5"),
     "endless loop": (notebook(LOOP), 4, "endless loop"),
     "a million letters": (notebook(PRINTS), 5, "5 of 5"),
-    "no Python": (notebook("def walk(x, betas:"), 4, "SyntaxError"),
+    "no Python": (notebook("def reparameterise(mean, logvar:"), 4, "SyntaxError"),
     "ends the program": (notebook("raise SystemExit"), 4, "ends the program"),
-    "raises": (notebook(WALK + "\nnothing_of_that_name"), 4, "NameError"),
-    "magic": (notebook("%time\n" + WALK), 5, "5 of 5"),
+    "raises": (notebook(SAMPLE + "\nnothing_of_that_name"), 4, "NameError"),
+    "magic": (notebook("%time\n" + SAMPLE), 5, "5 of 5"),
 }
+DEF, NAME = "def reparameterise(mean, logvar, noise):\n    ", "reparameterise"
 # what would pass a naive check, what the feedback says
 CHEATS = {
-    "replaces the check": (notebook("exercises.check_walk = lambda f: None\nwalk = None"), "the rules"),
-    "setattr": (notebook("setattr(exercises, 'check_walk', print)\nwalk = 1"), "`setattr`"),
+    "replaces the check": (notebook(f"exercises.check_{NAME} = lambda f: None\n{NAME} = None"), "the rules"),
+    "setattr": (notebook(f"setattr(exercises, 'check_{NAME}', print)\n{NAME} = 1"), "`setattr`"),
     "patches compare": (notebook("import minildm.course.exercises.compare as c\nc.close = lambda *a: True\n"
-                                 "def walk(x, betas, generator):\n    return x"), "against the rules"),
-    "patches torch": (notebook("torch.allclose = lambda *a, **k: True\n" + WALK), "`torch.allclose`"),
-    "patches when called": (notebook("def walk(x, betas, generator):\n    torch.stack = len\n    return x"),
-                            "`torch.stack`"),
-    "reads the caller": (notebook("import sys\ndef walk(x, betas, generator):\n"
-                                  "    return sys._getframe(3).f_locals['want']"), "`sys` may not"),
-    "calls the package's": (notebook("def walk(x, betas, generator):\n    return exercises.yours('walk')"
-                                     "(x, betas, generator)"), "yours"),
-    "takes the reference": (notebook("from minildm.course.exercises.lesson_03 import walk"), "the package's"),
-    "rebinds exercises": (notebook("class exercises:\n    check_walk = print\nwalk = 1"), "walk"),
-    "writes the package": (notebook("import os\nos.remove('x')\n" + WALK), "`os` may not"),
-    "writes by torch": (notebook("torch.save(torch.ones(1), exercises.__file__)\n" + WALK), "`.save`"),
-    "writes by a name": (notebook("getattr(torch, 'sa' + 've')(torch.ones(1), exercises.__file__)\n" + WALK),
-                         "write no files"),
-    "writes by numpy": (notebook("import numpy\nnumpy.savetxt(exercises.__file__, [1])\n" + WALK),
+                                 + DEF + "return mean"), "against the rules"),
+    "patches torch": (notebook("torch.allclose = lambda *a, **k: True\n" + SAMPLE), "`torch.allclose`"),
+    "patches when called": (notebook(DEF + "torch.exp = len\n    return mean"), "`torch.exp`"),
+    "reads the caller": (notebook("import sys\n" + DEF + "return sys._getframe(3).f_locals['want']"),
+                         "`sys` may not"),
+    "calls the package's": (notebook(DEF + f"return exercises.yours('{NAME}')(mean, logvar, noise)"),
+                            "yours"),
+    "takes the reference": (notebook(f"from minildm.course.exercises.lesson_01 import {NAME}"),
+                            "the package's"),
+    "rebinds exercises": (notebook(f"class exercises:\n    check_{NAME} = print\n{NAME} = 1"), NAME),
+    "writes the package": (notebook("import os\nos.remove('x')\n" + SAMPLE), "`os` may not"),
+    "writes by torch": (notebook("torch.save(torch.ones(1), exercises.__file__)\n" + SAMPLE), "`.save`"),
+    "writes by a name": (notebook("getattr(torch, 'sa' + 've')(torch.ones(1), exercises.__file__)\n"
+                                  + SAMPLE), "write no files"),
+    "writes by numpy": (notebook("import numpy\nnumpy.savetxt(exercises.__file__, [1])\n" + SAMPLE),
                         "may not use open"),
     "remembers the lesson's numbers": (notebook(HARD_CODED), "fails on other numbers"),
     "dies": (notebook(DIES), "may not be imported"),
@@ -222,7 +220,7 @@ def test_a_slice_has_what_is_needed_and_nothing_else():
 
 
 @pytest.mark.parametrize("source", ["self.x = 1", "net.weight.data = y", "for a.b in c: pass",
-                                    "class N(nn.Module):\n    def f(self):\n        self.k = 1", WALK,
+                                    "class N(nn.Module):\n    def f(self):\n        self.k = 1", SAMPLE,
                                     "x = torch.nn.Linear(2, 3)\nx.bias = None"])
 def test_honest_code_breaks_no_rule(source):
     assert violations(source) == []
@@ -233,7 +231,7 @@ def test_honest_code_breaks_no_rule(source):
 def test_the_command_writes_feedback_and_tables(folder, tmp_path, capsys):
     place = tmp_path / "in" / "=ada <b>"
     place.mkdir(parents=True)
-    nbformat.write(notebook(WALK, STUB), place / f"{STEM}.ipynb")
+    nbformat.write(notebook(SAMPLE, STUB), place / f"{STEM}.ipynb")
     out = tmp_path / "out"
     words = ["grade", str(tmp_path / "in"), "--lessons", str(folder / "lessons"), "--out", str(out)]
     assert cli.main(words) == 0

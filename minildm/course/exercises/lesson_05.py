@@ -187,14 +187,13 @@ def asked_once_per_step(counted, calls, n):
 def check_ddpm(answer):
     for where, schedule, shape, times in WALKS:
         noise, ts, counted = randn(*shape, seed=3), torch.tensor(times), Counted()
-        inputs = (counted, schedule, noise, ts)
+        inputs, before = (counted, schedule, noise, ts), answer.calls
         got = follows_generator(answer, lambda source, inputs=inputs: (*inputs, source))
         want = ddpm(curved, schedule, noise, ts, generator())
         with first_steps_named():
             compare(got, want, wrong_walks(schedule, noise, ts, want), tol=1e-3,
                     inputs={"noise": noise}, where=where)
-        asked_once_per_step(counted, answer.calls, len(ts) - 1)
-        answer.calls = 0
+        asked_once_per_step(counted, answer.calls - before, len(ts) - 1)
 
 
 def wrong_walks(schedule, noise, ts, want) -> dict:

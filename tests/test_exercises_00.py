@@ -1,9 +1,7 @@
 """Lesson 00's checks: right answers in any style pass; wrong ones are told what is wrong."""
 
-import re
 
-import pytest
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong
 
 from minildm.course.exercises import lesson_00_loop
 from minildm.diffusion import schedules
@@ -423,11 +421,4 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, BEFORE))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, BEFORE)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, BEFORE)

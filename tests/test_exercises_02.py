@@ -1,11 +1,10 @@
 """Lesson 02's checks of what compares pictures: right answers pass; wrong ones are told why."""
 
-import re
 
 import pytest
 import torch
 import torch.nn.functional as F
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told
 from torch import nn
 
 from minildm import exercises
@@ -147,14 +146,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
 
 # ---- the critic, which is a class

@@ -1,10 +1,8 @@
 """Lesson 02's checks of its two players: right answers in any style pass; wrong ones are told why."""
 
-import re
 
-import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong
 
 from minildm.course.exercises import lesson_02_hinge, lesson_02_step
 from minildm.course.exercises.lesson_02_step import WRONG_STEPS, play
@@ -237,14 +235,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
 
 def test_each_mistaken_step_leaves_other_weights_than_all_others():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told
 
 from minildm import exercises
 from minildm.course.exercises import lesson_03
@@ -554,11 +554,4 @@ def test_wrong_schedules_are_told_what_is_wrong(said, answer):
     assert re.search(said, told("BetaSchedule", answer))
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)

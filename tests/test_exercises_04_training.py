@@ -1,9 +1,7 @@
 """Lesson 04's checks of loss, step, score, chain and loop: right answers pass; wrong ones hear why."""
 
-import re
 
-import pytest
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong
 
 from minildm.diffusion import samplers
 from minildm.diffusion.denoiser import Denoiser
@@ -274,11 +272,4 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)

@@ -1,10 +1,8 @@
 """The checks of lesson 05's solvers and predictions: right answers pass, wrong ones are told why."""
 
-import re
 
-import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, written
 
 from minildm.course.exercises.lesson_05_ddim import ddim_step
 from minildm.course.exercises.lesson_05_solvers import to_x0
@@ -222,14 +220,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
 
 def test_a_network_of_flow_asked_on_cosine_gives_the_same_as_on_flow():

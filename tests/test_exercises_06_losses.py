@@ -1,9 +1,7 @@
 """Lesson 06's checks of losses: right answers in any style pass; wrong ones are told why."""
 
-import re
 
-import pytest
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told, written
 
 from minildm.nn.clip import contrastive_loss
 
@@ -137,14 +135,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
 
 
 def test_the_packages_functions_are_nobodys_answer():

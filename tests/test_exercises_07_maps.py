@@ -1,9 +1,7 @@
 """Lesson 07's checks of maps: right answers in any style pass; wrong ones are told why."""
 
-import re
 
-import pytest
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told
 
 from minildm.data.scenes import centre_of_mass
 from minildm.nn.attention_maps import mean_attention_map
@@ -167,14 +165,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
 
 
 def test_the_packages_functions_are_nobodys_answer():

@@ -1,9 +1,7 @@
 """Lesson 08's checks of what guides: right answers in any style pass; wrong ones are told why."""
 
-import re
 
-import pytest
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told
 
 from minildm.diffusion.guidance import cfg, classifier_guidance, uncond_and_cond
 
@@ -323,14 +321,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
 
 
 def test_the_packages_functions_are_nobodys_answer():

@@ -1,10 +1,8 @@
 """Lesson 09's checks of paths: right answers in any style pass; wrong ones hear why."""
 
-import re
 from itertools import pairwise
 
-import pytest
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told, written
 
 from minildm.diffusion.samplers import euler
 
@@ -222,14 +220,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
 
 def test_the_packages_sampler_is_nobodys_euler():

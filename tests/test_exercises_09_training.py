@@ -1,10 +1,8 @@
 """Lesson 09's checks of training: right answers in any style pass; wrong ones hear why."""
 
-import re
 
-import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import passes, right_and_wrong, written
 
 from minildm.training.loop import TrainConfig, fit
 
@@ -153,14 +151,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body, HELPERS))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, HELPERS)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
 
 def test_a_loop_that_draws_from_no_generator_leaves_the_global_one_alone():

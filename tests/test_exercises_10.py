@@ -1,10 +1,8 @@
 """Lesson 10's checks: right answers in any style pass; wrong ones are told what is wrong."""
 
-import re
 
-import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told
 
 from minildm.course.exercises.lesson_10_tokens import patchify
 from minildm.nn.dit import modulate, unpatchify
@@ -196,14 +194,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, written(name, body))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
 
 
 def test_the_packages_functions_are_nobodys_answer():

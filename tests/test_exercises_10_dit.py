@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import passes, right_and_wrong, told
 from support.modules import class_of
 
 from minildm.course.exercises.lesson_10_block import AdaLNZeroBlock
@@ -183,14 +183,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_trainings_pass(name, body):
-    passes(name, written(name, body, TRAINING))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_trainings_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, written(name, body, TRAINING)))
+test_right_trainings_pass, test_wrong_trainings_are_told_what_is_wrong = right_and_wrong(
+    RIGHT, WRONG, TRAINING)
 
 
 def test_networks_of_the_check_and_the_package_have_as_many_weights():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, told, written
 from torch.utils.flop_counter import FlopCounterMode
 
 from minildm.course.exercises.lesson_15 import patch_cost, to_velocity
@@ -250,14 +250,8 @@ def answer_to(name, body):
     return defaults(body) if name == "to_velocity" else written(name, body)
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, answer_to(name, body))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, answer_to(name, body)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(
+    RIGHT, WRONG, answer=answer_to)
 
 
 @pytest.mark.parametrize("said, body", WRONG_VELOCITY)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from support.answers import cases, passes, told, written
+from support.answers import right_and_wrong, written
 
 from minildm.course.exercises import lesson_16
 from minildm.diffusion.schedules import leading_grid, scaled_linear
@@ -265,14 +265,8 @@ def answer_to(name, body):
     return with_two_blocks(body) if name == "place_of" else written(name, body, HELPERS)
 
 
-@pytest.mark.parametrize("name, body", cases(RIGHT))
-def test_right_answers_pass(name, body):
-    passes(name, answer_to(name, body))
-
-
-@pytest.mark.parametrize("name, said, body", cases(WRONG))
-def test_wrong_answers_are_told_what_is_wrong(name, said, body):
-    assert re.search(said, told(name, answer_to(name, body)))
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(
+    RIGHT, WRONG, answer=answer_to)
 
 
 def test_the_count_is_that_of_the_packages_attention():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minildm.course.heart import Crowd, PointNetwork, draw_heart, heart, perfect
+from minildm.course.heart import Crowd, PointNetwork, draw_heart, perfect
+from minildm.course.points import heart
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import add_noise, cosine, flow, linear, time_grid
 

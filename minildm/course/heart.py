@@ -8,48 +8,22 @@ one can tell what a solver does wrong from what a network has not learned.
 import torch
 from torch import nn
 
+from minildm.course.points import Blobs, heart, set_distance, shadows
 from minildm.diffusion.schedules import Schedule
 from minildm.nn.layers import sinusoid
 
-BLOBS = 40
-WIDTH = 0.06        # standard deviation of a blob
+HEART = Blobs(heart(), width=0.06)
 LINES = 64          # on which crowds are compared
-
-
-def heart():
-    """The centres of the blobs, (40, 2), with mean 0 and variance 1."""
-    u = torch.arange(BLOBS) * 2 * torch.pi / BLOBS
-    y = 13 * u.cos() - 5 * (2 * u).cos() - 2 * (3 * u).cos() - (4 * u).cos()
-    centres = torch.stack([16 * u.sin()**3, y], dim=1)
-    return (centres - centres.mean(0)) / centres.std()
 
 
 def draw_heart(n: int, generator=None):
     """n points of the data, (n, 2)."""
-    blob = torch.randint(BLOBS, (n,), generator=generator)
-    return heart()[blob] + WIDTH * torch.randn(n, 2, generator=generator)
+    return HEART.draw(n, generator)
 
 
 def perfect(schedule: Schedule):
-    """The exact denoiser of the heart: denoise(x, t) = E[data | x_t = x], x (N, 2), t () or (N,).
-
-    Given its blob, data and noise are Gaussian, and so is what they are given x_t; Bayes' rule says
-    how probable each blob is.
-    """
-    def denoise(x, t, context=None):
-        t, centres = torch.as_tensor(t).reshape(-1, 1), heart().to(x)      # (N, 1) or (1, 1)
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        # of x_t, if its blob is known
-        variance = alpha**2 * WIDTH**2 + sigma**2
-        # |x - alpha centre|^2, but for |x|^2, which is the same for all blobs
-        squared = (alpha * centres.norm(dim=1))**2 - 2 * alpha * (x @ centres.T)     # (N, 40)
-        blob = torch.softmax(-squared / (2 * variance), dim=1)             # p(blob | x)
-        centre = blob @ centres
-        # within its blob, the data is drawn towards x
-        pull = alpha * WIDTH**2 / variance
-        return centre + pull * (x - alpha * centre)
-
-    return denoise
+    """The heart's exact denoiser: denoise(x, t) = E[data | x_t = x], x (N, 2), t () or (N,)."""
+    return HEART.denoiser(schedule)
 
 
 class PointNetwork(nn.Module):
@@ -76,15 +50,13 @@ class Crowd:
 
     def __init__(self, n: int):
         self.n = n
-        angles = torch.arange(LINES) * torch.pi / LINES
-        self.lines = torch.stack([angles.cos(), angles.sin()])             # (2, 64)
         many = draw_heart(100 * n, torch.Generator().manual_seed(1234))
         # the middle one of each hundred
         self.shadows = self.shadows_of(many)[50::100]                      # (n, 64)
 
     def shadows_of(self, x):
         """Points x (n, 2) on each line, sorted, (n, 64)."""
-        return (x.float() @ self.lines).sort(0).values
+        return shadows(x.float(), LINES)
 
     def distance(self, x) -> float:
         """From the heart to points x (n, 2)."""
@@ -92,7 +64,7 @@ class Crowd:
 
     def gap(self, a, b) -> float:
         """From points a to points b, both (n, 2)."""
-        return (self.shadows_of(a) - self.shadows_of(b)).abs().mean().item()
+        return set_distance(a.float(), b.float(), LINES)
 
     def floor(self, draws: int = 20):
         """The distance of `draws` fresh crowds of n points of the heart itself, (draws,)."""

@@ -10,53 +10,10 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from minildm.course.figures import WIDTH, show
+from minildm.course.points import Blobs, heart
 from minildm.diffusion.schedules import Schedule, add_noise
 
-BLOBS = 40
-BLOB = 0.06         # standard deviation of a Gaussian
-
-
-# ---- the heart -----------------------------------------------------------------------------------
-
-def heart():
-    """The centres of the Gaussians, (40, 2), float64, with mean 0 and variance 1."""
-    u = torch.arange(BLOBS, dtype=torch.float64) * 2 * torch.pi / BLOBS
-    # a well-known curve
-    y = 13 * u.cos() - 5 * (2 * u).cos() - 2 * (3 * u).cos() - (4 * u).cos()
-    centres = torch.stack([16 * u.sin()**3, y], dim=1)
-    return (centres - centres.mean(0)) / centres.std()
-
-
-def draw_heart(n: int, generator=None):
-    """n points of the data, (n, 2)."""
-    which = torch.randint(BLOBS, (n,), generator=generator)
-    noise = torch.randn(n, 2, generator=generator, dtype=torch.float64)
-    return heart()[which] + BLOB * noise
-
-
-def log_density(schedule: Schedule, x, t):
-    """log p_t at points x (N, 2): forty Gaussians with centres alpha mu, (N,)."""
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    variance = alpha**2 * BLOB**2 + sigma**2
-    squared = (x[:, None] - alpha * heart()).square().sum(2)               # (N, 40)
-    of_each = -squared / (2 * variance) - (2 * torch.pi * variance).log()
-    return of_each.logsumexp(1) - torch.tensor(BLOBS).log()
-
-
-def exact(schedule: Schedule):
-    """The exact denoiser of the heart: denoise(x, t) = E[data | x_t = x], (N, 2) -> (N, 2).
-
-    Bayes' rule says how probable each Gaussian is; given one, the data lie between its centre and
-    where x points.
-    """
-    def denoise(x, t):
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        variance = alpha**2 * BLOB**2 + sigma**2
-        squared = (x[:, None] - alpha * heart()).square().sum(2)           # (N, 40)
-        centre = torch.softmax(-squared / (2 * variance), dim=1) @ heart()
-        return centre + alpha * BLOB**2 / variance * (x - alpha * centre)
-
-    return denoise
+HEART = Blobs(heart(dtype=torch.float64), width=0.06)       # forty small round Gaussians
 
 
 # ---- figures -------------------------------------------------------------------------------------

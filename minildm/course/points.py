@@ -4,6 +4,7 @@ The data is a mixture of equal Gaussians of one width, so everything about its n
 known exactly: a sampler's faults are its own. Points are (N, D), D = 2 for pictures.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,9 +14,9 @@ from minildm.course.figures import COLOURS, WIDTH, show
 from minildm.diffusion.schedules import Schedule, add_noise
 
 
-def heart(n: int = 40):
+def heart(n: int = 40, dtype=torch.float32):
     """n points along a heart, mean 0 and variance 1: (n, 2)."""
-    u = torch.arange(n) * 2 * torch.pi / n
+    u = torch.arange(n, dtype=dtype) * 2 * torch.pi / n
     up = 13 * u.cos() - 5 * (2 * u).cos() - 2 * (3 * u).cos() - (4 * u).cos()
     points = torch.stack([16 * u.sin()**3, up], dim=1)
     return (points - points.mean(0)) / points.std()
@@ -25,7 +26,8 @@ def heart(n: int = 40):
 class Blobs:
     """Data: one of the centres (K, ...), all equally likely, plus noise of a standard deviation.
 
-    The centres may be points of the plane, or latents: then this is a world of K pictures.
+    The centres may be points of the plane, or latents: then this is a world of K pictures. Times
+    are a number or (N,), one per x.
     """
 
     centres: torch.Tensor
@@ -35,43 +37,70 @@ class Blobs:
         """n data points, (n, ...)."""
         pick = torch.randint(len(self.centres), (n,), generator=generator)
         chosen = self.centres[pick]
-        return chosen + self.width * torch.randn(chosen.shape, generator=generator)
+        noise = torch.randn(chosen.shape, generator=generator, dtype=chosen.dtype)
+        return chosen + self.width * noise
 
     def noised(self, schedule: Schedule, n: int, t, generator=None):
         """n data points with the noise of time t: how x_t is really distributed."""
         x0 = self.draw(n, generator)
-        return add_noise(schedule, x0, torch.randn(x0.shape, generator=generator), t)
+        noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
+        return add_noise(schedule, x0, noise, t)
+
+    def exponents(self, schedule: Schedule, x, t):
+        """-|x - alpha centre|^2 / 2 variance of x_t = x (N, ...) for each centre, and the variance.
+
+        (N, K), and (1, 1) or (N, 1).
+        """
+        alpha, sigma = _columns(schedule, t)
+        variance = (alpha * self.width)**2 + sigma**2           # of x_t, around its centre
+        x, centres = x.flatten(1), self.centres.to(x).flatten(1)
+        # |x - alpha c|^2 written out, as alpha may differ from row to row
+        squared = (x.square().sum(1, keepdim=True) - 2 * alpha * (x @ centres.T)
+                   + alpha**2 * centres.square().sum(1))
+        return -squared / (2 * variance), variance
 
     def weights(self, schedule: Schedule, x, t):
         """The probability of each centre, given x_t = x (N, ...): (N, K)."""
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        variance = (alpha * self.width)**2 + sigma**2           # of x_t, around its centre
-        centres = alpha * self.centres.to(x).flatten(1)
-        squared = torch.cdist(x.flatten(1), centres).square()
-        return torch.softmax(-squared / (2 * variance), dim=1)
+        return torch.softmax(self.exponents(schedule, x, t)[0], dim=1)
+
+    def log_density(self, schedule: Schedule, x, t):
+        """log p_t at points x (N, D): (N,)."""
+        exponents, variance = self.exponents(schedule, x, t)
+        of_each = exponents - x.shape[1] / 2 * (2 * torch.pi * variance).log()
+        return of_each.logsumexp(1) - math.log(len(self.centres))
 
     def pull(self, schedule: Schedule, t):
-        """How far the clean point is drawn from its centre towards x_t / alpha."""
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        """How far the clean point is drawn from its centre towards x_t / alpha, () or (N, 1)."""
+        alpha, sigma = _columns(schedule, t)
         return alpha * self.width**2 / ((alpha * self.width)**2 + sigma**2)
 
     def denoiser(self, schedule: Schedule) -> Callable:
         """The function denoise(x, t) -> E[data | x_t = x], both (N, ...)."""
-        def denoise(x, t):
-            p = self.weights(schedule, x, t)
-            mean = (p @ self.centres.to(x).flatten(1)).reshape(x.shape)
-            return mean + self.pull(schedule, t) * (x - schedule.alpha(t) * mean)
+        def denoise(x, t, context=None):
+            alpha, _ = _columns(schedule, t)
+            flat = x.flatten(1)
+            centre = self.weights(schedule, x, t) @ self.centres.to(flat).flatten(1)
+            # within its blob, the data is drawn towards x
+            guess = centre + self.pull(schedule, t) * (flat - alpha * centre)
+            return guess.reshape(x.shape)
 
         return denoise
 
     def spread(self, schedule: Schedule, x, t):
         """Var[data | x_t = x], averaged over the coordinates: (N,)."""
         p, pull = self.weights(schedule, x, t), self.pull(schedule, t)
+        alpha, _ = _columns(schedule, t)
         centres = self.centres.to(x).flatten(1)
         # of the centres, then of a point around its own
         between = p @ centres.square() - (p @ centres).square()
-        own = (1 - schedule.alpha(t) * pull) * self.width**2
-        return (1 - schedule.alpha(t) * pull)**2 * between.mean(1) + own
+        own = (1 - alpha * pull) * self.width**2
+        return ((1 - alpha * pull)**2 * between.mean(1, keepdim=True) + own).expand(len(x), 1)[:, 0]
+
+
+def _columns(schedule: Schedule, t):
+    """alpha and sigma at a time or at (N,), as (1, 1) or (N, 1)."""
+    t = torch.as_tensor(t).reshape(-1, 1)
+    return schedule.alpha(t), schedule.sigma(t)
 
 
 def jump_and_noise(denoise: Callable, schedule: Schedule, noise, ts, generator=None):
@@ -90,10 +119,14 @@ def set_distance(a, b, directions: int = 24) -> float:
     Both are projected onto `directions` lines and sorted there; the gaps of the sorted numbers are
     averaged. It is 0 only for equal sets.
     """
+    return (shadows(a, directions) - shadows(b, directions)).abs().mean().item()
+
+
+def shadows(x, directions: int):
+    """Points x (N, 2) on each of so many lines through 0, sorted there: (N, directions)."""
     angles = torch.arange(directions) * torch.pi / directions
-    lines = torch.stack([angles.cos(), angles.sin()]).to(a)                 # (2, directions)
-    gaps = (a @ lines).sort(0).values - (b @ lines).sort(0).values
-    return gaps.abs().mean().item()
+    lines = torch.stack([angles.cos(), angles.sin()]).to(x)                 # (2, directions)
+    return (x @ lines).sort(0).values
 
 
 def slope(counts, errors) -> float:

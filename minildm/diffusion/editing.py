@@ -173,6 +173,19 @@ def inversion_grid(n: int, first: float = T_FIRST):
     return time_grid(n, 1.0, first)
 
 
+def step_back(denoise: Callable, schedule: Schedule, x_s, s, t, sweeps: int = 0):
+    """One step of DDIM backwards, from x_s to (x_t, x0), with the sweeps of `invert`."""
+    (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x_s), levels(schedule, s, x_s)
+    x0 = denoise(x_s, s)
+    eps = (x_s - a_s * x0) / sd_s
+    x_t = a_t * x0 + sd_t * eps
+    for _ in range(sweeps):
+        x0 = denoise(x_t, t)
+        eps = (x_t - a_t * x0) / sd_t
+        x_t = x_s + (a_t - a_s) * x0 + (sd_t - sd_s) * eps
+    return x_t, x0
+
+
 @torch.no_grad()
 def invert(denoise: Callable, schedule: Schedule, latents, ts, sweeps: int = 0):
     """DDIM backwards: from the latents, at the grid's last time, to the noise at its first.
@@ -188,18 +201,10 @@ def invert(denoise: Callable, schedule: Schedule, latents, ts, sweeps: int = 0):
     if ts[-1] <= 0:
         raise MinildmError("the grid ends at 0, where no noise is left to go back from", "invert",
                            "pass inversion_grid(n)")
-    x_s = latents
+    x = latents
     for i, (t, s) in enumerate(zip(ts[:-1].flip(0), ts[1:].flip(0), strict=True)):
-        (a_t, sd_t), (a_s, sd_s) = levels(schedule, t, x_s), levels(schedule, s, x_s)
-        x0 = denoise(x_s, s)
-        eps = (x_s - a_s * x0) / sd_s
-        x_t = a_t * x0 + sd_t * eps
-        for _ in range(sweeps):
-            x0 = denoise(x_t, t)
-            eps = (x_t - a_t * x0) / sd_t
-            x_t = x_s + (a_t - a_s) * x0 + (sd_t - sd_s) * eps
-        x_s = x_t
-        yield Step(i, t, x_t, x0)
+        x, x0 = step_back(denoise, schedule, x, s, t, sweeps)
+        yield Step(i, t, x, x0)
 
 
 def edit_by_inversion(source: Callable, target: Callable, schedule: Schedule, latents, ts,

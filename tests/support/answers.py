@@ -1,6 +1,8 @@
 """How the tests of the checks put an answer to one: it passes, or it is told why not."""
 
+import functools
 import math
+import re
 import textwrap
 
 import pytest
@@ -31,6 +33,25 @@ def written(name: str, body: str, helpers=None):
 def cases(table):
     """Rows of a table of answers, whose first is the exercise's name, as pytest wants them."""
     return [pytest.param(*row, id=f"{row[0]}-{i}") for i, row in enumerate(table)]
+
+
+def right_and_wrong(right, wrong, helpers=None, answer=None):
+    """Two tests for pytest: each answer of `right` passes, each of `wrong` hears what it should.
+
+    right: rows (name, body); wrong: rows (name, pattern that is found in what is said, body).
+    answer(name, body) makes the student's function, by default `written` with the helpers.
+    """
+    answer = answer or functools.partial(written, helpers=helpers)
+
+    @pytest.mark.parametrize("name, body", cases(right))
+    def right_answers_pass(name, body):
+        passes(name, answer(name, body))
+
+    @pytest.mark.parametrize("name, said, body", cases(wrong))
+    def wrong_answers_are_told_what_is_wrong(name, said, body):
+        assert re.search(said, told(name, answer(name, body)))
+
+    return right_answers_pass, wrong_answers_are_told_what_is_wrong
 
 
 def passes(name: str, answer):

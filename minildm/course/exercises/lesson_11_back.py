@@ -14,18 +14,13 @@ from minildm.diffusion import editing, samplers, schedules
 
 
 def step_back(denoise, schedule, x_s, s, t, sweeps):
-    (a_s, sd_s), (a_t, sd_t) = at(schedule, s), at(schedule, t)
-    x0 = denoise(x_s, s)
-    eps = (x_s - a_s * x0) / sd_s
-    x_t = a_t * x0 + sd_t * eps
-    for _ in range(sweeps):
-        x0 = denoise(x_t, t)
-        eps = (x_t - a_t * x0) / sd_t
-        x_t = x_s + (a_t - a_s) * x0 + (sd_t - sd_s) * eps
-    return x_t
+    return editing.step_back(denoise, schedule, x_s, s, t, sweeps)[0]
 
 
-@check(reference=step_back, forbidden=[editing.invert, editing.edit_by_inversion])
+BACKWARDS = [editing.step_back, editing.invert, editing.edit_by_inversion]
+
+
+@check(reference=step_back, forbidden=BACKWARDS)
 def check_step_back(answer):
     for schedule, s, t, shape, where in (
             (warped, 0.2, 0.35, (3, 2, 5, 4), "an odd schedule"),
@@ -115,7 +110,7 @@ def invert(denoise, schedule, latents, ts, sweeps):
     return x
 
 
-@check(reference=invert, forbidden=[editing.invert, editing.edit_by_inversion])
+@check(reference=invert, forbidden=BACKWARDS)
 def check_invert(answer):
     for schedule, ts, shape, sweeps in (
             (warped, [0.9, 0.75, 0.6, 0.5, 0.45], (3, 2, 5, 4), 0),

@@ -60,25 +60,6 @@ def test_white_noise_has_power_one_and_rings_select():
     assert_close(noising.above(noise, power, 1e9), mean, atol=1e-5, rtol=0)
 
 
-def test_faint_waves_have_one_radius_and_a_size_of_a_tenth():
-    waves = noising.faint_waves(torch.zeros(3, 1, 16, 16), 4, generator())
-    assert_close(waves.square().mean((1, 2, 3)).sqrt(), torch.full((3,), 0.1))
-    coefficients = torch.fft.fft2(waves).abs()
-    assert coefficients[..., noising.rings(16) != 4].max() < 1e-4
-
-
-def test_copies_that_follow_are_coherent_and_noise_is_not():
-    images = torch.randn(50, 1, 16, 16, generator=generator())
-    coherence, power = noising.follows(images, images / 2)
-    assert coherence.shape == (5, 7)
-    assert_close(coherence, torch.ones(5, 7), atol=1e-4, rtol=0)
-    assert_close(power, torch.full((5, 7), 0.25), atol=1e-3, rtol=0)
-    other, _ = noising.follows(images, torch.randn(images.shape, generator=generator(1)))
-    assert other.mean() < 0.1
-    response = noising.response(lambda x: 3 * x, images, 2, generator())
-    assert_close(response, torch.full((50,), 3.0), atol=1e-3, rtol=0)
-
-
 def test_equal_ratios_make_equal_pictures():
     ratios, x = torch.tensor([3.0, 0, -2]).double(), torch.randn(1, 2, 4, 4, generator=generator())
     noise = torch.randn(1, 2, 4, 4, generator=generator(1))

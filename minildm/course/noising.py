@@ -8,6 +8,7 @@ import torch
 
 from minildm.course.curves import panel, show_curves
 from minildm.diffusion.schedules import at_ratio
+from minildm.evaluation import spectra
 from minildm.evaluation.metrics import power_spectrum
 
 # ---- distributions of numbers --------------------------------------------------------------------
@@ -118,7 +119,7 @@ def plot_bumps(bumps: Bumps, times, grid):
     """Draw the density of a world of numbers at some times."""
     lines = {f"t = {t}": bumps.density(grid, torch.tensor(t)) for t in times}
     show_curves(panel(grid, lines, xlabel="x_t", ylabel="density", xlim=(-3, 3)), width=6,
-                alt="Density of a number: three narrow bumps at t = 0, which merge at 0.25 and are "
+                alt="Density of a number: three narrow bumps at t = 0, wider ones at 0.25, and "
                 "one hill from 0.5 on.")
 
 
@@ -158,12 +159,6 @@ def package_time_at(schedule, wanted):
 
 # ---- waves ---------------------------------------------------------------------------------------
 
-def rings(side: int):
-    """The radius of each Fourier coefficient, rounded, (side, side); corners count as side / 2."""
-    waves = torch.fft.fftfreq(side, 1 / side)
-    return torch.hypot(waves[:, None], waves).round().long().clamp(max=side // 2)
-
-
 def spectrum(images):
     """Power per ring about the mean grey, (N / 2 + 1,), in units in which white noise has 1."""
     return images.shape[-1]**2 * power_spectrum(images - images.mean())
@@ -184,39 +179,10 @@ def plot_spectrum(power, noise: dict):
 
 def above(images, power, noise: float):
     """The images with only those rings whose power (N / 2 + 1,) exceeds the noise, and the mean."""
-    ring = rings(images.shape[-1])
+    side = images.shape[-1]
+    ring = spectra.ring_of(side).clamp(max=side // 2)
     strong = (power[ring] > noise) | (ring == 0)
     return torch.fft.ifft2(torch.fft.fft2(images) * strong).real
-
-
-def faint_waves(like, radius: int, generator):
-    """Random waves of one radius, different ones for each picture, root mean square 0.1."""
-    noise = torch.randn(like.shape, generator=generator)
-    waves = torch.fft.ifft2(torch.fft.fft2(noise) * (rings(like.shape[-1]) == radius)).real
-    return 0.1 * waves / waves.square().mean((1, 2, 3), keepdim=True).sqrt()
-
-
-def response(encode, images, radius: int, generator):
-    """How far faint waves of a radius move what `encode` answers, per picture, over their size."""
-    moved = encode(images + faint_waves(images, radius, generator)) - encode(images)
-    return moved.flatten(1).square().mean(1).sqrt() / 0.1
-
-
-def follows(originals, copies, groups: int = 5):
-    """Coherence and relative power of copies, ring by ring, in groups: (groups, N / 2 - 1) each.
-
-    Coherence is |sum a conj(b)|^2 / (sum |a|^2 sum |b|^2), the share of the copies' power that
-    follows the originals; power is sum |b|^2 / sum |a|^2.
-    """
-    ring = rings(originals.shape[-1])
-    a, b = (torch.fft.fft2(images - images.mean()) for images in (originals, copies))
-
-    def by_ring(values):
-        sums = [values[..., ring == r].reshape(groups, -1).sum(1) for r in range(1, len(ring) // 2)]
-        return torch.stack(sums, dim=1)
-
-    cross, of_a, of_b = by_ring((a * b.conj()).real), by_ring(a.abs()**2), by_ring(b.abs()**2)
-    return cross**2 / (of_a * of_b), of_b / of_a
 
 
 def measure_filter(vae, scale, images, generator):
@@ -230,9 +196,13 @@ def measure_filter(vae, scale, images, generator):
     def encode(x):
         return vae.encode(x).mean * scale
 
-    moved = [response(encode, images, r, generator) for r in cycles]
-    moved = torch.stack(moved, 1).unflatten(0, (5, -1)).mean(1)            # (5, 15)
-    coherence, power = follows(images, vae.decode(vae.encode(images).mean))
+    copies = vae.decode(vae.encode(images).mean)
+    # 1 to 15 cycles of five groups of pictures, (5, 15) each
+    moved = torch.stack([spectra.response(encode, group, generator)[:15]
+                         for group in images.chunk(5)])
+    ratios = [spectra.power_and_coherence(*pair)
+              for pair in zip(images.chunk(5), copies.chunk(5), strict=True)]
+    power, coherence = (torch.stack(values)[:, 1:16] for values in zip(*ratios, strict=True))
     axis = {"xlabel": "cycles across the picture", "xticks": range(1, 16, 2)}
     show_curves(panel(cycles, {"response": moved}, ylabel="shift of latent / of picture",
                       ylim=(0, None), **axis),

@@ -3,8 +3,9 @@
 import torch
 
 from minildm import data
-from minildm.course.edit_results import Results, claims_table
+from minildm.course.edit_results import Results
 from minildm.course.edited import judged, overlap, seam, task_of, within
+from minildm.course.tables import claims_table
 from minildm.data.scenes import agreement
 from minildm.evaluation.classifier import load_classifier
 from minildm.images import to_float

@@ -63,9 +63,3 @@ class Results:
                                 ylabel="mean squared error" if left else "", ylim=(1e-10, 100),
                                 title=f"scale {scale}, both ways"))
         show_curves(*panels, height=3, alt=alt)
-
-
-def claims_table(rows) -> str:
-    """Rows (claim, measured, n, verdict) as the last table of a lesson."""
-    head = ["| claim | measured | n, seeds, interval | verdict |", "| --- | --- | --- | --- |"]
-    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])

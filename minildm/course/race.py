@@ -4,26 +4,12 @@ A row of the table is one training: network, learning rate, seed, held-out loss.
 the best for the sweep's seed; what is compared are the other seeds at that rate.
 """
 
-import json
-from pathlib import Path
-
 import torch
 
-import minildm
-from minildm import MinildmError
 from minildm.course.figures import show
 
-STORED = Path(minildm.__file__).parents[1] / "benchmarks" / "stored" / "dit.json"
 STYLES = {"DiT": {"color": "C0", "marker": "o"}, "U-Net": {"color": "C1", "marker": "s"}}
 T_95 = 4.303        # Student's t for two degrees of freedom: 95 % of three seeds' means
-
-
-def stored_race(path: Path = STORED) -> dict:
-    """The kept table: facts, networks with their costs, runs."""
-    if not path.is_file():
-        raise MinildmError(f"there is no {path}", "stored_race",
-                           "run the lesson in the repository, or: python -m benchmarks dit")
-    return json.loads(path.read_text())
 
 
 def sweep_of(race: dict, name: str) -> dict[float, float]:

@@ -1,4 +1,4 @@
-"""Stored scores of samplers by their steps, and the table of claims at a lesson's end."""
+"""Stored scores of samplers by their steps."""
 
 import torch
 
@@ -36,11 +36,3 @@ def difference(a, b) -> tuple[float, float]:
 def three(values) -> str:
     """The mean of the seeds, and the least and the most of them."""
     return f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
-
-
-def show_claims(rows: list[tuple]):
-    """Show the lesson's table: claim, measured, n and interval, verdict."""
-    from IPython.display import Markdown, display
-
-    head = ["| claim | measured | n, seeds, interval | verdict |", "| --- | --- | --- | --- |"]
-    display(Markdown("\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])))

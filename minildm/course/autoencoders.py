@@ -66,6 +66,10 @@ class Judge:
         """The Fréchet distance of pictures from the reference."""
         return frechet_distance(self.features(images), self.reference)
 
+    def says(self, images):
+        """The digit that the classifier sees in each picture, (N,)."""
+        return self.classifier.head(self.features(images)).argmax(1)
+
     def readable(self, images):
         """Whether the classifier gives one digit a probability above 0.9, per picture (N,)."""
         logits = self.classifier.head(self.features(images))

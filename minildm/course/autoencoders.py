@@ -47,13 +47,15 @@ class PCA:
 class Judge:
     """A classifier of digits and the test set: how near are pictures to real ones?
 
-    `real` holds `count` test pictures (a few of each class) that are set aside; all others are the
-    reference, so that the distance of `real` from it is the floor.
+    `real` holds `count` test pictures that are set aside, of the digits as they come or as many of
+    each as `labels` (count,) has; all others are the reference, so that the distance of `real` from
+    it is the floor.
     """
 
-    def __init__(self, test, count: int):
+    def __init__(self, test, count: int, labels=None):
         self.classifier = load_classifier("mnist").to(test.images.device)
-        split = split_reference(test, test.labels[:count], torch.Generator().manual_seed(0))
+        labels = test.labels[:count] if labels is None else labels
+        split = split_reference(test, labels, torch.Generator().manual_seed(0))
         self.real, others = split
         self.images = data.to_float(test.images[self.real])
         self.reference = self.features(data.to_float(test.images[others]))

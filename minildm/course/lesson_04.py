@@ -105,7 +105,7 @@ def score_in_plane(score, schedule: Schedule, latents, t: float, places, seeds: 
     return total / seeds
 
 
-def show_latent_plane(pipe, latents, places, arrows, alt: str, names):
+def show_latent_plane(pipe, latents, places, arrows, names, alt: str):
     """Draw arrows (N, 2) in the plane through three latents, and the latents decoded beside it."""
     import matplotlib.pyplot as plt
 

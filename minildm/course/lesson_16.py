@@ -7,6 +7,7 @@ the flow velocity on a line. Both see the same picture and noise wherever sigma 
     x / (alpha + sigma) = (1 - s) x0 + s eps,   s = sigma / (alpha + sigma)
 """
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from minildm.course.exercises.lesson_16_draw import Parts
 from minildm.nn.clip import TextConfig
 from minildm.nn.unet import UNetConfig
 from minildm.nn.vae import VAEConfig
+from minildm.published.load import SCALE
 
-SCALE = 0.18215
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 # ours -> transformers' names of a CLIPTextModel
 TRANSFORMERS = {
@@ -159,3 +161,63 @@ def randomised(network):
         else:
             p.data = 0.1 * drawn + name.endswith("weight")
     return network.eval()
+
+
+# ---- the networks of others, called as ours are
+
+class TheirUNet(nn.Module):
+    """diffusers' U-Net of a published folder, called as ours: (x, t in [0, 1], states) -> eps."""
+
+    def __init__(self, folder):
+        from diffusers import UNet2DConditionModel
+
+        super().__init__()
+        self.network = UNet2DConditionModel.from_pretrained(Path(folder) / "unet").eval()
+
+    def forward(self, x, t, context):
+        return self.network(x, 1000 * t, context).sample
+
+
+class TheirText(nn.Module):
+    """transformers' text tower of a published folder, called as ours: ids -> (states, pooled)."""
+
+    def __init__(self, folder):
+        from transformers import CLIPTextModel
+
+        super().__init__()
+        self.network = CLIPTextModel.from_pretrained(Path(folder) / "text_encoder").eval()
+
+    def forward(self, ids):
+        out = self.network(ids)
+        return out.last_hidden_state, out.pooler_output
+
+
+def parity_is_possible() -> bool:
+    """Tell whether diffusers and transformers are installed; make them quiet if they are."""
+    if not all(importlib.util.find_spec(name) for name in ("diffusers", "transformers")):
+        print("this comparison wants two libraries: pip install -e '.[parity]'")
+        return False
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+    return True
+
+
+def by_diffusers(folder, **call):
+    """The ten lines: the images that diffusers' pipeline draws from a folder, in [-1, 1]."""
+    import diffusers
+
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    return 2 * pipe(**call, output_type="pt").images - 1
+
+
+def parts_of(model) -> Parts:
+    """Tokenizer, text tower, U-Net and VAE of a published model, on its device."""
+    def tokenizer(texts):
+        return model.tokenizer(texts, model.text_encoder.config.length).to(model.device)
+
+    return Parts(tokenizer, model.text_encoder, model.denoiser.network, model.vae)

@@ -489,7 +489,6 @@ def test_the_original_file_is_the_folder(sd, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("part, changes, words", [
-    ("unet", {"use_linear_projection": True}, "use_linear_projection is True"),
     ("unet", {"dual_cross_attention": True}, "dual_cross_attention is True"),
     ("unet", {"act_fn": "gelu"}, "act_fn is 'gelu'"),
     ("unet", {"attention_head_dim": [5, 10, 20, 20]}, r"attention_head_dim is \[5, 10, 20, 20\]"),
@@ -498,12 +497,12 @@ def test_the_original_file_is_the_folder(sd, tmp_path, monkeypatch):
     ("unet", {"up_block_types": ["UpBlock2D"] * 4}, "up_block_types is"),
     ("vae", {"use_quant_conv": False}, "use_quant_conv is False"),
     ("vae", {"shift_factor": 0.1}, "shift_factor is 0.1"),
-    ("text_encoder", {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+    ("text_encoder", {"hidden_act": "relu"}, "hidden_act: 'relu' is not one of"),
     ("scheduler", {"clip_sample": True}, "clip_sample is True"),
     ("scheduler", {"beta_end": 0.02}, "'scaled_linear', 0.00085, 0.02"),
     ("scheduler", {"prediction_type": "flow"}, "'flow' is not one of epsilon"),
     ("scheduler", {"timestep_spacing": "trailing"}, "'trailing' is not one of leading"),
-    ("tokenizer", {"pad_token": "!"}, "pad_token is '!'"),
+    ("tokenizer", {"pad_token": "no word"}, "pad_token is 'no word'"),
     (".", {"_class_name": "StableDiffusionXLPipeline"}, "StableDiffusionXLPipeline"),
 ])
 def test_what_has_no_structure_here_is_refused_by_name_and_value(sd, tmp_path, part, changes, words):

@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from minildm.course.exercises.lesson_16_draw import Parts
-from minildm.nn.clip import TextConfig
-from minildm.nn.unet import UNetConfig
-from minildm.nn.vae import VAEConfig
+from minildm.data.tokenizer import Tokenizer
+from minildm.nn.clip import TextConfig, TextTransformer
+from minildm.nn.unet import UNet, UNetConfig
+from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.published.load import SCALE
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -149,6 +150,19 @@ def write_published(folder, unet, text, tokenizer, vae=None):
                {"model_max_length": text.config.length, "pad_token": "<|endoftext|>"})
     write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
     write_json(folder / "model_index.json", INDEX)
+
+
+def write_small(folder):
+    """Write a Stable Diffusion that is the published one but for its sizes and random weights."""
+    words = Tokenizer.train(["a lighthouse at dusk", "blurry"], 600)
+    unet = randomised(UNet(UNetConfig(channels=(32, 64), attention=(True, False), blocks=1,
+                                      context_dim=32, heads=4, groups=8)))
+    vae = randomised(AutoencoderKL(VAEConfig(channels=(16, 32, 32), groups=8)))
+    text = randomised(TextTransformer(TextConfig(vocab_size=len(words), dim=32, depth=2, heads=4)))
+    # the U-Net is loud enough to change the picture, which is so faint that it is not clipped
+    unet.conv_out.weight.data *= 3.0
+    vae.decoder.conv_out.weight.data *= 0.3
+    write_published(folder, unet, text, words, vae)
 
 
 def randomised(network):

@@ -1,5 +1,7 @@
 """Lesson 16's mistakes and measurements: nine wrong calls, a world with an exact answer, judges."""
 
+import math
+
 import matplotlib.pyplot as plt
 import torch
 from torch import nn
@@ -61,6 +63,11 @@ def mistakes(parts: Parts, entries, captions: list[str]) -> dict[str, dict]:
 
 # ---- how scenes came out
 
+def larger(images, by: int = 3):
+    """Each pixel of (N, C, H, W) as a block of by x by, so that small pictures can be judged."""
+    return images.repeat_interleave(by, dim=2).repeat_interleave(by, dim=3)
+
+
 def judged(images, truth, classifier) -> dict[str, float]:
     """The share of scenes that show all that was asked, and of values at full brightness."""
     right = agreement(detect(images, classifier), truth)
@@ -113,11 +120,11 @@ class FlatPictures:
         eps = (mean - alpha * x0) / sigma
         return eps if prediction_type == "eps" else alpha * eps - sigma * x0
 
-    def shares(self, means) -> dict[str, float]:
-        """How many of the drawn pictures are of each level, or of none."""
-        near = (means[:, None] - self.levels).abs() < 0.25
-        found = dict(zip(("dark", "grey", "bright"), near.double().mean(0).tolist(), strict=True))
-        return {**found, "none": 1 - near.any(1).double().mean().item()}
+    def dark_or_bright(self, means) -> float:
+        """The share of drawn pictures that are not grey; NaN if the drawing itself is NaN."""
+        if not means.isfinite().all():
+            return math.nan
+        return (means.abs() > 0.75).double().mean().item()
 
 
 def show_last_entry(tables: dict):

@@ -113,9 +113,8 @@ class TextTransformer(nn.Module):
     """Token ids (B, L) -> the tokens' states (B, L, D) and the text's, pooled (B, D).
 
     The mask is causal, so a token's state depends on the tokens before it alone; pooled is the
-    state of the first end token, which depends on all. The end token is found as the largest id.
-    States have been through the last norm, as Stable Diffusion wants them. Padding is not masked:
-    its states carry the text, too.
+    state of the first end token, the largest id, which depends on all. States have been through the
+    last norm, as Stable Diffusion wants them. Padding is not masked: its states carry the text.
     """
 
     def __init__(self, config: TextConfig):
@@ -123,8 +122,8 @@ class TextTransformer(nn.Module):
         self.config = c = config
         self.token_embedding = nn.Embedding(c.vocab_size, c.dim)
         self.position_embedding = nn.Embedding(c.length, c.dim)
-        self.blocks = nn.ModuleList(
-            EncoderBlock(c.dim, c.heads, c.activation) for _ in range(c.depth))
+        sizes = c.dim, c.heads, c.activation
+        self.blocks = nn.ModuleList(EncoderBlock(*sizes) for _ in range(c.depth))
         self.final_norm = nn.LayerNorm(c.dim)
         init_weights(self)
 
@@ -143,8 +142,8 @@ class TextTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         x = self.final_norm(x)
-        # argmax finds the first of equal ids: padding is made of end tokens, too
         rows = torch.arange(len(ids), device=ids.device)
+        # argmax finds the first of equal ids: padding is made of end tokens, too
         return x, x[rows, ids.argmax(1)]
 
 

@@ -122,7 +122,7 @@ WRONG_MISFITS = [
     ("other shapes", changed(MISFITS, "elif tensor.shape != wanted[name].shape", "elif False")),
     ("other shapes",
      changed(MISFITS, "tensor.shape != wanted[name].shape", "tensor.numel() != wanted[name].numel()")),
-    ("first", changed(MISFITS, "is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}",
+    ("changed places", changed(MISFITS, "is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}",
                       "is {tuple(wanted[name].shape)}, not {tuple(tensor.shape)}")),
     ("should be", changed(MISFITS, "{tuple(tensor.shape)}", "{tensor.shape}")),
     ("should be", changed(MISFITS, "return wrong", "return wrong[:1]")),

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.compvis import original_names
 from support.tensors import EXACT, random
 from torch.testing import assert_close
 
@@ -171,8 +172,6 @@ def test_vaes_alone_equal_diffusers(tmp_path, scale, old, more):
 @torch.no_grad()
 @pytest.mark.parametrize("scale", [SDXL_SCALE, 0.18215])
 def test_a_vaes_own_file_is_its_folder(tmp_path, scale):
-    from test_published import original_names
-
     theirs = vae_folder(tmp_path / "vae", scale)
     ours = load_vae(tmp_path / "vae")
     names = original_names(UNetConfig(), ours.config)[1]

@@ -47,7 +47,8 @@ def check_eps_step(answer):
 
 @check(reference=v_step, forbidden=[samplers.ddim])
 def check_v_step(answer):
-    for shape, a, b in ((2, 4, 3, 5), 0.3, 0.7), ((3, 1, 4, 2), 0.0, 0.05), ((1, 2, 2, 3), 0.9, 1.0):
+    cases = ((2, 4, 3, 5), 0.3, 0.7), ((3, 1, 4, 2), 0.0, 0.05), ((1, 2, 2, 3), 0.9, 1.0)
+    for shape, a, b in cases:
         x, v = randn(*shape), randn(*shape, seed=1)
         a, b = torch.tensor(a), torch.tensor(b)
         x0, eps = a.sqrt() * x - (1 - a).sqrt() * v, (1 - a).sqrt() * x + a.sqrt() * v
@@ -164,17 +165,10 @@ def wrong_pictures(inputs) -> dict:
     def told(change):
         return parts._replace(unet=lambda x, t, context: parts.unet(x, change(t), context))
 
-    def decoded(change):
-        class Changed:
-            def decode(self, z):
-                return change(z)
-        return parts._replace(vae=Changed())
-
     def to_the_data(x, prediction, a, b):
         last = torch.equal(a, table[entries[-1]])
         return step(x, prediction, a, torch.ones_like(b) if last else b)
 
-    pixels = parts.vae.decode
     return {
         "the prompt and the negative prompt changed places": draw(scale=1 - scale),
         "guidance begins at the negative's answer, not at the prompt's": draw(scale=scale + 1),
@@ -190,11 +184,26 @@ def wrong_pictures(inputs) -> dict:
             draw(step=lambda x, prediction, a, b: step(x, prediction, b, a)),
         "x is at entry i: its alpha_bar is table[i]": draw(
             table=torch.cat([table[1:], table[-1:]])),
-        "undo the latents' scale: divide by 0.18215": draw(decoded(lambda z: pixels(z * SCALE))),
-        "the latents' scale is divided by, not multiplied with":
-            draw(decoded(lambda z: pixels(z * SCALE**2))),
+        **{cause: draw(parts._replace(vae=vae))
+           for cause, vae in wrong_decoders(parts.vae).items()},
+        # only clamping can bring these back into range
         "decoded pictures go a little beyond [-1, 1]: clamp them":
-            100 * draw(decoded(lambda z: pixels(z) / 100)),
-        "clamp the pictures, not the latents":
-            draw(decoded(lambda z: pixels(z.clamp(-1, 1)))),
+            100 * draw(parts._replace(vae=Changed(lambda z: parts.vae.decode(z) / 100))),
+    }
+
+
+class Changed:
+    """A decoder that is another function of raw latents."""
+
+    def __init__(self, decode):
+        self.decode = decode
+
+
+def wrong_decoders(vae) -> dict:
+    """Decoders that undo what the right function does, or do more, by the mistake meant."""
+    return {
+        "undo the latents' scale: divide by 0.18215": Changed(lambda z: vae.decode(z * SCALE)),
+        "the latents' scale is divided by, not multiplied with":
+            Changed(lambda z: vae.decode(z * SCALE**2)),
+        "clamp the pictures, not the latents": Changed(lambda z: vae.decode(z.clamp(-1, 1))),
     }

@@ -115,8 +115,8 @@ def check_misfits(answer):
         if not isinstance(got, list | tuple):
             fail(f"return a list of sentences: this is {describe(got)} ({where})")
         equal(sorted(map(str, got)), want, {
-            "wanted and tensors changed places: what the network wants is missing, and the shape in "
-            "the file comes first": sorted(misfits(tensors, network)),
+            "wanted and tensors changed places: what the network wants is missing, and the "
+            "shape in the file comes first": sorted(misfits(tensors, network)),
             "what is missing from the file is not told":
                 [line for line in want if "missing" not in line],
             "what the network has no place for is not told":

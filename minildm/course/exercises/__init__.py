@@ -103,9 +103,15 @@ from minildm.course.exercises.lesson_15 import (
 )
 from minildm.course.exercises.lesson_16 import (
     check_alpha_bar_table,
-    check_cross_attention_parameters,
     check_leading_entries,
-    check_place_of,
-    check_to_pixels,
+    check_misfits,
+    check_rename_text,
+    check_trailing_entries,
+    check_zero_terminal,
+)
+from minildm.course.exercises.lesson_16_draw import (
+    check_eps_step,
+    check_text_to_image,
+    check_v_step,
 )
 from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range

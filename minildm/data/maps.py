@@ -1,11 +1,17 @@
-"""Maps of pictures, which a control network is told: where edges are, what stands where, how far.
+"""Maps of pictures, which a control network is told: where edges are, and what stands where.
 
-    edges(images)           (N, 1, H, W)    Canny's thin lines, of any pictures
-    segments(truth, ...)    to come
+    edges(images)               (N, 1, H, W)     Canny's thin lines, of any pictures
+    segments(images, truth)     (N, 16, H, W)    a digit's class and colour, where its ink is
+
+And how well a drawn picture agrees with a map: `edge_f1`, `segment_iou`.
 """
 
 import torch
 import torch.nn.functional as F
+
+from minildm.data.combinations import COLOURS, Truth
+from minildm.data.detection import INK
+from minildm.data.geometry import hue_of
 
 LOW, HIGH = 0.12, 0.3       # of the brightness's slope, whose largest is 1
 AROUND = ((0, 1), (1, 1), (1, 0), (1, -1))      # neighbours (down, right) at 0, 45, 90, 135 degrees
@@ -54,10 +60,51 @@ def shifted(x, dy: int, dx: int):
     return padded[..., 1 + dy:1 + dy + height, 1 + dx:1 + dx + width]
 
 
-def agreement_of(drawn, wanted, tolerance: int = 1):
+def edge_f1(drawn, wanted, tolerance: int = 1):
     """F1 of edge maps (N, 1, H, W), where an edge counts that has one so many pixels away: (N,)."""
     side = 2 * tolerance + 1
     near_drawn, near_wanted = (F.max_pool2d(x, side, 1, tolerance) for x in (drawn, wanted))
     precision = (drawn * near_wanted).sum((1, 2, 3)) / drawn.sum((1, 2, 3)).clamp(min=1)
     recall = (wanted * near_drawn).sum((1, 2, 3)) / wanted.sum((1, 2, 3)).clamp(min=1)
     return 2 * precision * recall / (precision + recall).clamp(min=1e-6)
+
+
+# ---- what stands where
+
+def segments(images, truth: Truth):
+    """Which digit, in which colour, each pixel of scenes (N, 3, H, W) in [-1, 1] belongs to.
+
+    (N, 16, H, W) of zeros and ones: ten channels for the digits' classes, six for the colours. A
+    digit's region is its ink and the pixels around it, so that the map says roughly where, and
+    not how, it is written.
+    """
+    ink = F.max_pool2d(((images.amax(1, keepdim=True) + 1) / 2 > INK).float(), 3, 1, 1)
+    n, _, height, width = images.shape
+    maps = torch.zeros(n, 10 + len(COLOURS), height, width)
+    y, x = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
+    rows = torch.arange(n)
+    for k in range(2):
+        left, top, right, bottom = truth.boxes[:, k, :, None, None].unbind(1)
+        # a pixel more on each side, as the ink was widened
+        inside = (x > left - 1) & (x < right + 1) & (y > top - 1) & (y < bottom + 1)
+        region = ink[:, 0] * inside * (truth.digits[:, k] >= 0)[:, None, None]
+        for channel in truth.digits[:, k], 10 + truth.colours[:, k]:
+            place = channel.clamp(min=0)
+            maps[rows, place] = torch.maximum(maps[rows, place], region)
+    return maps
+
+
+def colour_map(images):
+    """The colour of each pixel of pictures (N, 3, H, W): its number in COLOURS, or -1; (N, H, W)."""
+    rgb = ((images + 1) / 2).movedim(1, -1)
+    return torch.where(rgb.amax(-1) > INK, (hue_of(rgb) / 60).round().long() % 6, -1)
+
+
+def segment_iou(drawn, wanted):
+    """Pixels of one colour in both pictures, over those that have ink in either: (N,).
+
+    Both are pictures (N, 3, H, W) in [-1, 1]; 1 where each pixel of ink has the wanted colour.
+    """
+    drawn, wanted = colour_map(drawn), colour_map(wanted)
+    both = ((drawn == wanted) & (drawn >= 0)).sum((1, 2))
+    return both / ((drawn >= 0) | (wanted >= 0)).sum((1, 2)).clamp(min=1)

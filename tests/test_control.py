@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support.tensors import randomise
 
 from minildm import MinildmError
 from minildm.data import maps
@@ -15,7 +16,6 @@ from minildm.diffusion.schedules import flow
 from minildm.nn.control import ControlDiT, ControlNet, control_for
 from minildm.nn.dit import DiT, DiTConfig
 from minildm.nn.unet import UNet, UNetConfig
-from support.tensors import randomise
 
 UNETS = [
     UNetConfig(3, 3, (8, 16), (True, False), blocks=2, context_dim=6, heads=2, groups=4),

@@ -73,6 +73,7 @@ LOOP = """    for _ in range(100):
 """
 PEAK = "(steep > shifted(steep, -dy, -dx)) & (steep >= shifted(steep, dy, dx))"
 RATE = 'optimizer.param_groups[0]["lr"] = lr * (1 - i / steps)'
+CONTEXT = "torch.where(dropped[:, None, None], null, contexts[picked])"
 DROP = "torch.rand(batch, generator=generator) < 0.1"
 
 RIGHT = [
@@ -103,8 +104,7 @@ RIGHT = [
                                 "F.mse_loss(velocity, noise - data)"))),
     ("train_control", training(("add_noise(flow, data, noise, t)",
                                 "(1 - t[:, None, None, None]) * data + t[:, None, None, None] * noise"))),
-    ("train_control", training(("""        context = torch.where(dropped[:, None, None], null, contexts[picked])
-""", """        context = contexts[picked].clone()
+    ("train_control", training((f"        context = {CONTEXT}\n", """        context = contexts[picked].clone()
         context[dropped] = null
 """))),
     ("train_control", training(("optimizer = torch.optim.AdamW(control.parameters(), lr=lr)", """
@@ -172,7 +172,7 @@ WRONG = [
                                               "velocity = predict(add_noise(flow, data, noise, t), t[0],"))),
     ("train_control", "each step draws its own", training(("times(batch, generator)",
                                                            "torch.rand(batch, generator=generator)"))),
-    ("train_control", "ever dropped", training(("torch.where(dropped[:, None, None], null, contexts[picked])",
+    ("train_control", "ever dropped", training((CONTEXT,
                                                 "contexts[picked]"))),
     ("train_control", "not kept", training((DROP, DROP.replace("<", ">")))),
     ("train_control", "10 % are wanted", training((DROP, DROP.replace("0.1", "0.2")))),

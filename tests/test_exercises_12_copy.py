@@ -87,7 +87,7 @@ RIGHT = [
     ("controlled_unet", forward((f"skips = {ADDED}", """skips = list(found)
     for i in range(len(control)):
         skips[i] = skips[i] + control[i]"""))),
-    ("controlled_unet", forward((f"    skips = {ADDED}\n", "    skips, control = list(found), list(control)\n"),
+    ("controlled_unet", forward((f"skips = {ADDED}\n", "skips, control = list(found), list(control)\n"),
                                 ("h = skips.pop()\n", "h = skips.pop() + control.pop()\n"),
                                 ("[h, skips.pop()]", "[h, skips.pop() + control.pop()]"))),
 ]
@@ -123,7 +123,7 @@ WRONG = [
     ("controlled_unet", "below first", forward(("[h, skips.pop()]", "[skips.pop(), h]"))),
     ("controlled_unet", "raised|itself", forward(("skips.pop()],", "skips.pop(0)],"))),
     ("controlled_unet", "raised", forward(("            h = level.upsamplers[0](h)", "            pass"))),
-    ("controlled_unet", "itself", forward(("emb = F.silu(unet.time_embedding(t))", "emb = unet.time_embedding(t)"))),
+    ("controlled_unet", "itself", forward(("F.silu(unet.time_embedding(t))", "unet.time_embedding(t)"))),
     ("controlled_unet", "return", forward(("return unet", "result = unet")) + "    return"),
     ("controlled_unet", "yourself", "return unet(x, t, context, control=control)"),
     ("controlled_unet", "in place", forward((f"skips = {ADDED}", """for y, extra in zip(found, control):
@@ -153,7 +153,7 @@ WRONG_COPIES = [
     ("is missing", ("self.joints", "self.zeros")),
     ("is missing", ("self.conv_in", "self.enter")),
     ("not a copy|other weights", ("copy.deepcopy(unet.conv_in)",
-                                  "nn.Conv2d(unet.config.in_channels, unet.config.channels[0], 3, padding=1)")),
+                                  "nn.Conv2d(unet.conv_in.in_channels, unet.conv_in.out_channels, 3, padding=1)")),
     ("something else than zeros", ("zero_conv(n, n)", "nn.Conv2d(n, n, 1)")),
     ("nn.ModuleList", ("nn.ModuleList(zero_conv(n, n) for n in joint_widths(unet))",
                        "[zero_conv(n, n) for n in joint_widths(unet)]")),

@@ -95,7 +95,7 @@ def segments(images, truth: Truth):
 
 
 def colour_map(images):
-    """The colour of each pixel of pictures (N, 3, H, W): its number in COLOURS, or -1; (N, H, W)."""
+    """The number in COLOURS of each pixel of pictures (N, 3, H, W), or -1: (N, H, W)."""
     rgb = ((images + 1) / 2).movedim(1, -1)
     return torch.where(rgb.amax(-1) > INK, (hue_of(rgb) / 60).round().long() % 6, -1)
 

@@ -1,4 +1,4 @@
-"""Control by a picture: a trainable copy of a network's encoder, joined by layers that start at zero.
+"""Control by a picture: a trainable copy of an encoder, joined by layers that start at zero.
 
 The network that draws stays as it is. The copy sees the same x_t plus a hint, a map of the picture
 that is wanted: edges, segments, depth. Each of its outputs y goes through a layer Z whose weights
@@ -30,7 +30,7 @@ def zero_conv(before: int, after: int) -> nn.Conv2d:
 
 
 class HintEmbedding(nn.Module):
-    """A hint in pixels as a map of the latents' size: (B, C, H, W) -> (B, out, h, w), at first zero.
+    """A hint in pixels as a map of the latents' size: (B, C, H, W) -> (B, out, h, w), at first 0.
 
     Between two widths the sides are halved: four widths lead to an eighth.
     """

@@ -68,6 +68,7 @@ def train_control(net: nn.Module, model: LatentDiffusion, images, truth, hints,
         return join(denoiser, net, hint).loss(z, context, generator)
 
     identity = {"hint": hints.shape[1], "widths": list(sizes.widths), "base": checksum(denoiser)}
-    history = fit(net, loss, (mean, std, hints, asked.asked), sizes.training, run_dir, bar, identity)
+    tensors = mean, std, hints, asked.asked
+    history = fit(net, loss, tensors, sizes.training, run_dir, bar, identity)
     net.eval()
     return history

@@ -85,8 +85,8 @@ from minildm.course.exercises.lesson_11_repaint import (
 )
 from minildm.course.exercises.lesson_12 import check_edges, check_zero_conv
 from minildm.course.exercises.lesson_12_copy import (
-    check_controlled_unet,
     check_ControlCopy,
+    check_controlled_unet,
     check_encode,
 )
 from minildm.course.exercises.lesson_12_training import check_train_control

@@ -64,7 +64,8 @@ def plus_shaped(found, weak):
 def check_edges(answer):
     for shape, low, high, seed in (((2, 3, 14, 11), 0.16, 0.34, 0), ((3, 1, 9, 16), 0.1, 0.3, 4)):
         # smooth blobs, so that slopes have directions; no two values are equal
-        images = F.avg_pool2d(randn(shape[0], shape[1], shape[2] + 2, shape[3] + 2, seed=seed), 3, 1)
+        n, channels, height, width = shape
+        images = F.avg_pool2d(randn(n, channels, height + 2, width + 2, seed=seed), 3, 1)
         images = (2 * images).clamp(-0.99, 0.99)
         answer.case((images, low, high), edges(images, low, high),
                     likely_edges(images, low, high),
@@ -111,7 +112,8 @@ def likely_edges(images, low, high):
             of(thin=lambda steep: steep > 0),
         "compare with the two neighbours along the slope, not with all eight":
             of(thin=lambda steep: steep >= F.max_pool2d(steep, 3, 1, 1)),
-        "the weak edges are missing: those above `low` that touch an edge are edges": of(grow=alone),
+        "the weak edges are missing: those above `low` that touch an edge are edges":
+            of(grow=alone),
         "every weak edge was taken: only those connected with a strong one are edges":
             of(grow=all_weak),
         "one round of growing is not enough: go on until nothing changes":

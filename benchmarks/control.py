@@ -3,7 +3,8 @@
 A control of the zoo's model of scenes is trained for each seed, 3 minutes of one core, and draws
 100 test scenes from their maps and sentences. Beside it: the model alone, the VAE's copy of the
 scenes themselves (a ceiling), and the model's own network with the map as further channels of its
-input, trained for as many steps. Each number is kept in stored/control.json, which lesson 12 shows.
+input, all of it trained on for as many steps. Each number is kept in stored/control.json, which
+lesson 12 shows.
 `python -m benchmarks.control 0 edges` measures one seed's group again.
 """
 
@@ -14,18 +15,12 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
 from benchmarks.claims import claims_of, machine
 from minildm import LatentDiffusion, data, edits
-from minildm.course.controlling import draw, judged, some_scenes
+from minildm.course.controlling import Beside, draw, judged, some_scenes, told_beside
 from minildm.data.maps import edges, segment_iou, segments
 from minildm.diffusion.controlled import controlled
-from minildm.diffusion.denoiser import Denoiser
 from minildm.evaluation.classifier import load_classifier
-from minildm.nn.unet import UNet
 from minildm.recipes.control import SIZES, fresh_control, train_control
 
 claim = claims_of("control")
@@ -51,8 +46,8 @@ class Models:
         return some_scenes(data.load("mnist", "train"), TRAINING, seed=1)
 
     @cached_property
-    def test(self):
-        return some_scenes(data.load("mnist", "test"), len(SEEDS) * N, seed=11)
+    def digits(self):
+        return data.load("mnist", "test")
 
 
 # ---- maps, and networks that are told them
@@ -68,57 +63,25 @@ def segments_of(scenes):
 MAPS = {"edges": edges_of, "segments": segments_of}
 
 
-class Beside(nn.Module):
-    """A U-Net whose input is x with a batch's maps as further channels."""
-
-    def __init__(self, network: UNet, hint):
-        super().__init__()
-        self.network, self.hint = network, hint
-        self.multiple, self.null_context = network.multiple, network.null_context
-
-    def forward(self, x, t, context=None):
-        # four by four pixels belong to one position of the latent
-        maps = F.pixel_unshuffle(self.hint, 4).repeat(len(x) // len(self.hint), 1, 1, 1)
-        return self.network(torch.cat([x, maps], 1), t, context)
-
-
-def widened(unet: UNet, channels: int) -> UNet:
-    """A copy of a U-Net with more input channels, whose weights are zero."""
-    wide = UNet(replace(unet.config, in_channels=unet.config.in_channels + channels))
-    state = dict(unet.state_dict())
-    kernel = torch.zeros_like(wide.conv_in.weight)
-    kernel[:, :unet.config.in_channels] = state["conv_in.weight"]
-    wide.load_state_dict(state | {"conv_in.weight": kernel})
-    return wide.requires_grad_(True)
-
-
-def beside(denoiser: Denoiser, network: UNet, hint) -> Denoiser:
-    return Denoiser(Beside(network, hint), denoiser.schedule, denoiser.prediction_type,
-                    denoiser.times)
-
-
 # ---- the measurement
 
 def trained(models, kind: str, arm: str, seed: int):
-    """(network, how it is joined, seconds of its training)."""
+    """(network, how it is joined, seconds of a core that its training took)."""
     hints, sizes = MAPS[kind](models.training), SIZES["cpu"]
     sizes = replace(sizes, training=replace(sizes.training, seed=seed))
     model, scenes = models.scenes, models.training
     if arm == "beside":
-        net, join = widened(model.denoiser.network, 16 * hints.shape[1]), beside
+        net, join = Beside(model.denoiser.network, hints.shape[1]).requires_grad_(True), told_beside
     else:
         net, join = fresh_control(model, hints.shape[1], sizes), controlled
-    began = time.perf_counter()
+    began = time.process_time()
     train_control(net, model, scenes.images, scenes.truth, hints, sizes, join, bar=False)
-    return net, join, time.perf_counter() - began
+    return net, join, time.process_time() - began
 
 
 def measured(models, kind: str, arm: str, seed: int) -> dict:
     """Scores of one arm: "copy", "none", "control" or "beside"."""
-    part = slice(seed * N, (seed + 1) * N)
-    test = models.test
-    test = replace(test, images=test.images[part], truth=test.truth[part],
-                   prompts=test.prompts[part])
+    test = some_scenes(models.digits, N, seed=11 + seed)
     denoiser, spent = models.scenes.denoiser, {}
     if arm in ("control", "beside"):
         net, join, seconds = trained(models, kind, arm, seed)

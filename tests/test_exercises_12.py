@@ -104,9 +104,8 @@ RIGHT = [
                                 "F.mse_loss(velocity, noise - data)"))),
     ("train_control", training(("add_noise(flow, data, noise, t)",
                                 "(1 - t[:, None, None, None]) * data + t[:, None, None, None] * noise"))),
-    ("train_control", training((f"        context = {CONTEXT}\n", """        context = contexts[picked].clone()
-        context[dropped] = null
-"""))),
+    ("train_control", training((f"context = {CONTEXT}", """context = contexts[picked].clone()
+        context[dropped] = null"""))),
     ("train_control", training(("optimizer = torch.optim.AdamW(control.parameters(), lr=lr)", """
     optimizer = torch.optim.Adam(control.parameters(), lr=lr)"""))),
 ]

@@ -58,6 +58,7 @@ class ControlCopy(nn.Module):
         return [weight * joint(y) for joint, y in zip(self.joints, found, strict=True)]
 """
 RESULT = "[weight * joint(y) for joint, y in zip(self.joints, found, strict=True)]"
+OTHER = "nn.Conv2d(unet.conv_in.in_channels, unet.conv_in.out_channels, 3, padding=1)"
 ENTRY = "self.conv_in(x) + self.hint(hint)"
 ADDED = "[y + extra for y, extra in zip(found, control, strict=True)]"
 
@@ -152,8 +153,7 @@ WRONG_COPIES = [
     ("does not require", ("        self.requires_grad_(True)\n", "")),
     ("is missing", ("self.joints", "self.zeros")),
     ("is missing", ("self.conv_in", "self.enter")),
-    ("not a copy|other weights", ("copy.deepcopy(unet.conv_in)",
-                                  "nn.Conv2d(unet.conv_in.in_channels, unet.conv_in.out_channels, 3, padding=1)")),
+    ("not a copy|other weights", ("copy.deepcopy(unet.conv_in)", OTHER)),
     ("something else than zeros", ("zero_conv(n, n)", "nn.Conv2d(n, n, 1)")),
     ("nn.ModuleList", ("nn.ModuleList(zero_conv(n, n) for n in joint_widths(unet))",
                        "[zero_conv(n, n) for n in joint_widths(unet)]")),

@@ -9,7 +9,7 @@ from torch import nn
 
 from minildm.course.edited import other_colours
 from minildm.data.maps import edge_f1, edges
-from minildm.data.scenes import Truth, agreement, captions, compose, detect
+from minildm.data.scenes import COLOURS, Truth, agreement, captions, compose, detect, hsv_to_rgb
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.guidance import cfg
 from minildm.diffusion.samplers import ddim, last
@@ -77,6 +77,13 @@ def judged(drawn, scenes: Scenes, classifier) -> dict[str, float]:
     shares = {name: right[name].float().mean().item() for name in names}
     return {"edges": edge_f1(found, wanted).mean().item(),
             "exact": edge_f1(found, wanted, tolerance=0).mean().item(), **shares}
+
+
+def painted_regions(regions):
+    """Maps of `segments` as pictures in [-1, 1]: each region in its colour."""
+    hues = 60.0 * torch.arange(len(COLOURS))
+    rgb = hsv_to_rgb(hues, 0.85, torch.full_like(hues, 0.9))                # (6, 3)
+    return 2 * torch.einsum("nkhw,kc->nchw", regions[:, 10:].float(), rgb).clamp(max=1) - 1
 
 
 def gradient_sizes(control) -> dict[str, float]:

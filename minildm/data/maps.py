@@ -1,7 +1,7 @@
 """Maps of pictures, which a control network is told: where edges are, and what stands where.
 
     edges(images)               (N, 1, H, W)     Canny's thin lines, of any pictures
-    segments(images, truth)     (N, 16, H, W)    a digit's class and colour, where its ink is
+    segments(images, truth)     (N, 16, H, W)    a digit's class and colour, around its ink
 
 And how well a drawn picture agrees with a map: `edge_f1`, `segment_iou`.
 """
@@ -74,23 +74,24 @@ def edge_f1(drawn, wanted, tolerance: int = 1):
 def segments(images, truth: Truth):
     """Which digit, in which colour, each pixel of scenes (N, 3, H, W) in [-1, 1] belongs to.
 
-    (N, 16, H, W) of zeros and ones: ten channels for the digits' classes, six for the colours. A
-    digit's region is its ink and the pixels around it, so that the map says roughly where, and
-    not how, it is written.
+    (N, 16, H, W) bool: ten channels for the digits' classes, six for the colours. A digit's region
+    is its ink and the pixels around it, so that the map says roughly where, and not how, it is
+    written.
     """
-    ink = F.max_pool2d(((images.amax(1, keepdim=True) + 1) / 2 > INK).float(), 3, 1, 1)
+    ink = F.max_pool2d(((images.amax(1, keepdim=True) + 1) / 2 > INK).float(), 3, 1, 1) > 0
     n, _, height, width = images.shape
-    maps = torch.zeros(n, 10 + len(COLOURS), height, width)
+    maps = torch.zeros(n, 10 + len(COLOURS), height, width, dtype=torch.bool)
     y, x = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
     rows = torch.arange(n)
     for k in range(2):
         left, top, right, bottom = truth.boxes[:, k, :, None, None].unbind(1)
         # a pixel more on each side, as the ink was widened
         inside = (x > left - 1) & (x < right + 1) & (y > top - 1) & (y < bottom + 1)
-        region = ink[:, 0] * inside * (truth.digits[:, k] >= 0)[:, None, None]
+        there = truth.digits[:, k] >= 0
+        region = ink[:, 0] & inside & there[:, None, None]
         for channel in truth.digits[:, k], 10 + truth.colours[:, k]:
-            place = channel.clamp(min=0)
-            maps[rows, place] = torch.maximum(maps[rows, place], region)
+            # a digit that is not there, -1, adds an empty region
+            maps[rows, channel.clamp(min=0)] |= region
     return maps
 
 

@@ -79,12 +79,6 @@ def likely_edges(images, low, high):
     def of(**words):
         return detected(images, low, high, **words)
 
-    def alone(found, weak):
-        return found
-
-    def all_weak(found, weak):
-        return weak
-
     return {
         "the brightness is in [0, 1], the picture in [-1, 1]: slopes are twice as large here":
             of(grey=bright),
@@ -102,6 +96,16 @@ def likely_edges(images, low, high):
             of(size=lambda right, down: right.square() + down.square()),
         "steepness is the length of the slope, not the larger of its parts":
             of(size=lambda right, down: torch.maximum(right.abs(), down.abs())),
+        **likely_crests(images, low, high),
+    }
+
+
+def likely_crests(images, low, high):
+    """The same of the crests, and of what grows from them."""
+    def of(**words):
+        return detected(images, low, high, **words)
+
+    return {
         "compare with the neighbours along the slope, not across it: along it an edge is thin":
             of(turn=2),
         "the two diagonals changed places: down is positive where the next row is brighter":
@@ -113,9 +117,9 @@ def likely_edges(images, low, high):
         "compare with the two neighbours along the slope, not with all eight":
             of(thin=lambda steep: steep >= F.max_pool2d(steep, 3, 1, 1)),
         "the weak edges are missing: those above `low` that touch an edge are edges":
-            of(grow=alone),
+            of(grow=lambda found, weak: found),
         "every weak edge was taken: only those connected with a strong one are edges":
-            of(grow=all_weak),
+            of(grow=lambda found, weak: weak),
         "one round of growing is not enough: go on until nothing changes":
             of(grow=lambda found, weak: grown(found, weak, 1)),
         "neighbours are all eight, the diagonal ones too": of(grow=plus_shaped),
@@ -139,17 +143,17 @@ def check_zero_conv(answer):
         if not isinstance(conv, nn.Module):
             fail(f"return a layer, an nn.Module: this is {describe(conv)}")
         weights = dict(conv.named_parameters())
-        check_weights(conv, weights, before, after)
+        judge_weights(conv, weights, before, after)
         x = randn(2, before, 4, 3).requires_grad_()
         y = answer.wrap(conv, names=["x"])(x)
         compare(y, torch.zeros(2, after, 4, 3), where="a fresh layer answers zero, for any x")
-        check_learns(conv, x, y)
-        check_moved(answer, conv, before, after)
+        judge_gradients(conv, x, y)
+        judge_moved(answer, conv, before, after)
         if answer(before, after) is conv:
             fail("every call makes a new layer: this is one and the same")
 
 
-def check_weights(conv, weights, before, after):
+def judge_weights(conv, weights, before, after):
     shapes = sorted(tuple(weight.shape) for weight in weights.values())
     kernel = (after, before, 1, 1)
     if kernel not in shapes:
@@ -165,7 +169,7 @@ def check_weights(conv, weights, before, after):
             fail(f"`{name}` is not zero")
 
 
-def check_learns(conv, x, y):
+def judge_gradients(conv, x, y):
     """Whether a gradient reaches the weights at the first step, and none the input."""
     y.sum().backward()
     with_gradient = [weight.grad is not None and weight.grad.abs().max() > 0
@@ -176,7 +180,7 @@ def check_learns(conv, x, y):
         fail("x gets a gradient through a layer that is zero: is there a way around it?")
 
 
-def check_moved(answer, conv, before, after):
+def judge_moved(answer, conv, before, after):
     """Whether it is a plain convolution once its weights have moved."""
     with torch.no_grad():
         for i, weight in enumerate(conv.parameters()):

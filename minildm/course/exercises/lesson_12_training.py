@@ -100,12 +100,12 @@ def run(answer, steps, lr=0.01, batch=32, seed=0):
 @check(reference=train_control)
 def check_train_control(answer):
     spy, losses = run(answer, steps=60)
-    check_batches(spy)
-    check_noising(spy)
-    check_losses(spy, losses)
-    check_steps(spy, lr=0.01)
+    judge_batches(spy)
+    judge_noising(spy)
+    judge_losses(spy, losses)
+    judge_steps(spy, lr=0.01)
     answer.right += 1
-    check_steps(run(answer, steps=30, lr=0.003, batch=20)[0], lr=0.003)
+    judge_steps(run(answer, steps=30, lr=0.003, batch=20)[0], lr=0.003)
     first, again, other = (torch.cat([call[0] for call in run(answer, 3, seed=seed)[0].calls])
                            for seed in (0, 0, 1))
     if not torch.equal(first, again):
@@ -114,7 +114,7 @@ def check_train_control(answer):
         fail("another seed gives the same training: draw from `generator`, and don't seed it")
 
 
-def check_batches(spy):
+def judge_batches(spy):
     """Whether latents, contexts and hints are of the same examples, and a tenth of them is null."""
     lost = []
     for _, _, context, hint in spy.calls:
@@ -141,7 +141,7 @@ def parts_of(call):
     return x, t.reshape(-1, 1, 1, 1), hint[:, :, :1, :1].expand_as(x)
 
 
-def check_noising(spy):
+def judge_noising(spy):
     """Whether x is (1 - t) data + t noise, of the data that belong to the hints."""
     found = []
     for call in spy.calls:
@@ -161,7 +161,7 @@ def check_noising(spy):
         fail("all latents get the same noise: draw it for the whole batch")
 
 
-def check_losses(spy, losses):
+def judge_losses(spy, losses):
     """Whether each result is the mean square of velocity minus (noise - data)."""
     if losses is None:
         fail("your function returned None: is the `return` missing?")
@@ -188,7 +188,7 @@ def check_losses(spy, losses):
             fail(cause)
 
 
-def check_steps(spy, lr: float):
+def judge_steps(spy, lr: float):
     """Whether gradients are fresh and steps have the size of the rate, which ends near zero."""
     control = spy.control
     if not control.sums:

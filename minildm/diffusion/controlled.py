@@ -4,7 +4,7 @@
 
 `net` is a `ControlNet` or a `ControlDiT` of `nn.control`. Its training is the denoiser's own loss:
     loss = controlled(model.denoiser, net, hint).loss(latents, context, generator)
-where only the net's weights move (Zhang et al. 2023, eq. 5, arXiv:2302.05543).
+where only the net's weights move (Zhang et al. 2023, 3.3, arXiv:2302.05543).
 """
 
 from torch import nn

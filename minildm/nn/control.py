@@ -93,7 +93,7 @@ class ControlDiT(nn.Module):
     """The control of a DiT: the same arguments -> tokens (B, L, D) to add after its first blocks.
 
     A transformer has no skips, so the copy is of the first half of the blocks, and each copied
-    block's output is added to that of its original (as in PixArt-delta: Chen et al. 2024, 3.3,
+    block's output is added to that of its original (as in PixArt-delta: Chen et al. 2024,
     arXiv:2401.05252).
     """
 

@@ -148,7 +148,7 @@ def claims():
     """The rows of RESULTS.md, from what is stored."""
     runs = stored()["edges"]["control"]
     seconds = sum(run["seconds"] for run in runs.values())
-    at = f"{len(runs) * N} scenes, {len(runs)} seeds"
+    at = f"{len(runs) * N} scenes, {len(runs)} training{'s' if len(runs) > 1 else ''}"
     none, ceiling = mean("edges", "none", "edges"), mean("edges", "copy", "edges")
     yield claim("edges of the drawn picture, F1", mean("edges", "control", "edges"), seconds,
                 detail=f"{at} (no control {none:.3f}, the VAE's copy {ceiling:.3f})")

@@ -10,6 +10,7 @@ from support.tensors import randomise
 from minildm.course import controlling
 from minildm.course.exercises.lesson_12_copy import ControlCopy
 from minildm.data.maps import edges
+from minildm.data.sets import ImageSet
 from minildm.diffusion.controlled import controlled
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.schedules import flow
@@ -33,12 +34,10 @@ def model():
 
 @pytest.fixture(scope="module")
 def scenes():
-    from minildm.data.sets import ImageSet
-
     pictures = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
     pictures[:, :, 5:23, 11:17] = 255
-    return controlling.some_scenes(
-        ImageSet(pictures, torch.arange(20) % 10, tuple("0123456789"), "squares"), 6, seed=2)
+    digits = ImageSet("squares", "test", pictures, torch.arange(20) % 10, tuple("0123456789"))
+    return controlling.some_scenes(digits, 6, seed=2)
 
 
 def inputs():

@@ -234,22 +234,17 @@ class UNet(nn.Module):
             return self.class_embedding(context)[:, None]
         return context
 
-    def forward(self, x, t, context=None):
+    def forward(self, x, t, context=None, control=None):
+        """`control`, from `nn.control`, is added to the skips, last the middle: a tensor each."""
         self.check(x, context)
         t = number_on(x.device, t)
         # once for all residual blocks, each of which would begin with it
         emb = F.silu(self.time_embedding(t))                               # (B or 1, 4 C)
         context = self.embed(context)                                      # (B, L, D)
-        h = self.conv_in(x.to(self.conv_in.weight.dtype))
-        skips = [h]
-        for level in self.down_blocks:
-            for i in range(len(level.resnets)):
-                h = level.block(i, h, emb, context)
-                skips.append(h)
-            if hasattr(level, "downsamplers"):
-                h = level.downsamplers[0](h)
-                skips.append(h)
-        h = self.mid_block(h, emb, context)
+        skips = run_encoder(self, self.conv_in(x.to(self.conv_in.weight.dtype)), emb, context)
+        if control is not None:
+            skips = [skip + extra for skip, extra in zip(skips, control, strict=True)]
+        h = skips.pop()
         # one block more a level than on the way down: it takes the skip of the downsampling
         for level in self.up_blocks:
             for i in range(len(level.resnets)):
@@ -258,3 +253,19 @@ class UNet(nn.Module):
             if hasattr(level, "upsamplers"):
                 h = level.upsamplers[0](h)
         return self.conv_out(F.silu(self.conv_norm_out(h)))
+
+
+def run_encoder(network, h, emb, context) -> list:
+    """What the way down hands to the way up: h itself, every block's output, last the middle's.
+
+    `network` has `down_blocks` and a `mid_block`: a `UNet`, or a copy of its encoder.
+    """
+    skips = [h]
+    for level in network.down_blocks:
+        for i in range(len(level.resnets)):
+            h = level.block(i, h, emb, context)
+            skips.append(h)
+        if hasattr(level, "downsamplers"):
+            h = level.downsamplers[0](h)
+            skips.append(h)
+    return [*skips, network.mid_block(h, emb, context)]

@@ -3,6 +3,7 @@
 import torch
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     DDIMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
@@ -56,6 +57,12 @@ def unet(channels, heads, groups, side, context, attention=(True, True, True, Fa
         up_block_types=[("CrossAttn" if here else "") + "UpBlock2D" for here in reversed(attention)],
         block_out_channels=channels, layers_per_block=blocks, attention_head_dim=heads,
         norm_num_groups=groups, sample_size=side, cross_attention_dim=context)
+
+
+def control(unet, widths):
+    """A ControlNet of a small U-Net of theirs, every weight random."""
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
+    return randomise(net)
 
 
 def text(vocabulary, dim, depth, heads, **more):

@@ -87,6 +87,10 @@ from minildm.course.exercises.lesson_11_repaint import (
     check_noise_again,
     check_repaint,
 )
+from minildm.course.exercises.lesson_12 import check_edges, check_zero_conv
+from minildm.course.exercises.lesson_12_copy import check_ControlCopy, check_encode
+from minildm.course.exercises.lesson_12_forward import check_controlled_unet
+from minildm.course.exercises.lesson_12_training import check_train_control
 from minildm.course.exercises.lesson_14 import (
     check_coverage,
     check_mmd,

@@ -104,4 +104,5 @@ from minildm.course.exercises.lesson_16 import (
     check_place_of,
     check_to_pixels,
 )
+from minildm.course.exercises.lesson_17 import *  # noqa: F403
 from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range

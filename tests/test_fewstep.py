@@ -9,6 +9,7 @@ from support.tensors import random
 from torch.testing import assert_close
 
 from minildm import MinildmError
+from minildm.course import few_steps
 from minildm.data.sets import ImageSet
 from minildm.diffusion import fewstep
 from minildm.diffusion.guidance import Cfg
@@ -156,3 +157,19 @@ def test_distillation_gives_a_model_of_one_step_and_leaves_the_teacher_alone():
     assert any(not torch.equal(tensor, before[name])
                for name, tensor in fast.denoiser.state_dict().items())
     assert fast.generate([0, 2]).shape == (2, 1, 14, 14)
+
+
+def test_the_lessons_table_has_a_row_for_each_arm_and_the_span_of_its_seeds(capsys):
+    def row(fd):
+        return {"fd_ratio": fd, "label_accuracy": 0.99, "precision": 0.9, "recall": 0.8}
+
+    kept = {"teacher": {"0": {"steps": {"1": row(6.0), "20": row(2.0)}}},
+            "consistency": {str(k): {"steps": {"1": row(1.5 + k), "4 kept": row(4.0)}} for k in (0, 1)}}
+    few_steps.print_scores(kept)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 5 and "2.00 (1.50 to 2.50)" in said[3] and "noise kept" in said[4]
+    assert few_steps.between(kept, "consistency", 1, "fd_ratio") == "2.00 (1.50 to 2.50)"
+    assert few_steps.between(kept, "teacher", 20, "fd_ratio") == "2.00"
+    first, second = few_steps.score_panels(kept)
+    assert list(first.lines) == ["teacher, guided", "consistency"] and not second.legend
+    assert first.lines["consistency"][0] == [1] and first.lines["consistency"][1].shape == (2, 1)

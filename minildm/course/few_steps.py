@@ -8,6 +8,7 @@ NAMES = {"teacher": "teacher, guided", "unguided": "teacher, no guidance",
          "consistency": "consistency", "shortcut": "shortcut"}
 SCORES = {"fd_ratio": "FD in floors", "label_accuracy": "labels", "precision": "precision",
           "recall": "recall"}
+TICKS = [1, 2, 4, 20]
 
 
 def values(kept: dict, arm: str, steps, score: str):
@@ -46,7 +47,7 @@ def score_panels(kept: dict):
             rows = torch.stack([values(kept, arm, k, score) for k in steps], dim=1)
             lines[NAMES[arm]] = [int(k) for k in steps], rows
         found.append(panel([], lines, legend=score == "fd_ratio", xlabel="steps", xscale="log",
-                           ylabel=SCORES[score]))
+                           xticks=TICKS, xticklabels=list(map(str, TICKS)), ylabel=SCORES[score]))
     return found
 
 

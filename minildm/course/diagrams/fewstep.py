@@ -1,4 +1,4 @@
-"""Few steps: all points of a trajectory have one end, and a jump is two jumps of half the length."""
+"""Few steps: all points of a trajectory have one end, and a jump is two jumps half as long."""
 
 from minildm.course.diagrams.drawing import arrow, curve, dot, label, page
 from minildm.course.figures import describe
@@ -9,6 +9,7 @@ BENT = 0.55         # how far a trajectory leaves its chord, in inches
 def trajectory(left: float, width: float, base: float):
     """A bent way from the data on the left to the noise: a function of t, a point in inches."""
     def at(t: float) -> tuple[float, float]:
+        # a parabola over the chord, its top moved towards the noise
         rise = 0.9 * t + BENT * 4 * t * (1 - t) * (0.5 + t)
         return left + width * t, base + rise
 
@@ -16,7 +17,7 @@ def trajectory(left: float, width: float, base: float):
 
 
 def one_end():
-    """Consistency on the left: two points, one end. A shortcut on the right: two halves, one jump."""
+    """Consistency, two points and one end; beside it a shortcut, two halves and one jump."""
     figure, axes = page(2.9)
     _consistency(axes, trajectory(0.45, 2.9, 0.75))
     _shortcut(axes, trajectory(4.75, 2.9, 0.75))

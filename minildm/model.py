@@ -31,6 +31,7 @@ from minildm.latents import FeatureLatents, LatentSpace
 from minildm.nn.clip import TextTransformer
 from minildm.nn.vae import AutoencoderKL
 from minildm.spec import (
+    SAMPLERS,
     USUAL,
     FeatureSpec,
     ModelSpec,
@@ -179,7 +180,7 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def generate(self, wanted, num_inference_steps: int | None = None, *, guidance=DEFAULT,
-                 guidance_scale: float | None = None, seed: int = 0, sampler=ddim,
+                 guidance_scale: float | None = None, seed: int = 0, sampler=None,
                  batch_size: int | None = None, negative: str = "", record: bool = True,
                  first: int = 0):
         """Draw one picture a label, or a prompt -> float images (N, C, size, size) in [-1, 1].
@@ -192,6 +193,7 @@ class LatentDiffusion:
         """
         context, null = self.conditions(wanted, negative)
         guidance = self.guidance_of(guidance, guidance_scale)
+        sampler = sampler or SAMPLERS[self.sampling.sampler]
         ts = self.times(num_inference_steps, sampler)
         batch_size = batch_size or self._at_once(len(context))
         denoiser, guidance = self._recorded(guidance, record)

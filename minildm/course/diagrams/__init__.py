@@ -16,6 +16,7 @@ from minildm.course.diagrams.attending import (
 )
 from minildm.course.diagrams.chains import forward_reverse, gan_step, pipeline, vae
 from minildm.course.diagrams.editing import inversion_round_trip, strength_line
+from minildm.course.diagrams.fewstep import one_end
 from minildm.course.diagrams.networks import (
     adaln_zero_block,
     control_copy,
@@ -36,5 +37,6 @@ ALL = {function.__name__: function for function in (
     pipeline, vae, gan_step, forward_reverse, schedule_clock,
     residual_block, time_embedding, self_attention, unet, sampler_step,
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
-    strength_line, mask_consistency, inversion_round_trip, control_copy, attention_along_time,
+    strength_line, mask_consistency, inversion_round_trip, control_copy, one_end,
+    attention_along_time,
 )}

@@ -118,4 +118,5 @@ from minildm.course.exercises.lesson_16_draw import (
     check_text_to_image,
     check_v_step,
 )
+from minildm.course.exercises.lesson_17 import *  # noqa: F403
 from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range

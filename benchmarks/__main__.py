@@ -15,7 +15,7 @@ from benchmarks.claims import ROOT, write_table
 BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip", "scenes",
     "pointing", "guidance", "guidance_scales", "editing", "cifar", "fashion", "steps",
-    "quality", "samplers", "dit", "parity", "published_speed", "peers", "gpu", "kill",
+    "quality", "samplers", "dit", "video", "parity", "published_speed", "peers", "gpu", "kill",
     "lessons", "unit")
 
 

@@ -16,7 +16,7 @@ BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip", "scenes",
     "pointing", "guidance", "guidance_scales", "editing", "control", "cifar", "fashion",
     "steps", "quality", "samplers", "fewstep", "dit", "parity", "published_speed", "peers",
-    "gpu", "kill", "lessons", "unit")
+    "gpu", "kill", "lessons", "unit", "video")
 
 
 def main(names: list[str]) -> int:

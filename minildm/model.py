@@ -130,7 +130,7 @@ class LatentDiffusion:
         generator = torch.Generator()
         for k in range(n):
             generator.manual_seed(seed_for(seed, "image", first + k, *at))
-            noise[k].normal_(generator=generator)
+            noise[k] = self.latent_space.noise(generator)
         return to_device(noise, self.device)
 
     def decode(self, latents):
@@ -218,7 +218,7 @@ class LatentDiffusion:
 
     def _at_once(self, n: int) -> int:
         """How many of n pictures are drawn at once."""
-        _, height, width = self.latent_shape
+        height, width = self.latent_shape[-2:]
         rooms = room(self.device)
         # attention costs memory by pairs of positions: large latents are drawn a few at a time
         most = min(AT_ONCE * rooms, max(1, PAIRS * rooms // (height * width)**2))

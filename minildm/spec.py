@@ -18,6 +18,7 @@ from minildm.diffusion.denoiser import Denoiser, logit_normal, uniform
 from minildm.diffusion.fewstep import consistency
 from minildm.diffusion.guidance import Autoguidance, Cfg, Interval
 from minildm.diffusion.schedules import Schedule
+from minildm.films import FilmLatents
 from minildm.latents import FeatureLatents, LatentSpace, VAELatents
 from minildm.nn.clip import TextConfig
 from minildm.nn.vae import AutoencoderKL, VAEConfig
@@ -111,6 +112,8 @@ class ModelSpec:
 
     def latent_space(self, vae: AutoencoderKL, image_size: int) -> LatentSpace:
         space = VAELatents(vae, image_size, self.network.multiple)
+        if hasattr(self.network, "frames"):
+            return FilmLatents(space, self.network.frames, self.network.noise_share)
         if self.features:
             return FeatureLatents(space, self.features.channels, self.features.shift)
         return space

@@ -119,4 +119,15 @@ from minildm.course.exercises.lesson_16_draw import (
     check_v_step,
 )
 from minildm.course.exercises.lesson_17 import *  # noqa: F403
+from minildm.course.exercises.lesson_18 import (
+    check_continued,
+    check_film_noise,
+    check_path_distances,
+)
+from minildm.course.exercises.lesson_18_layer import (
+    check_from_time,
+    check_TemporalLayer,
+    check_to_time,
+)
+from minildm.course.exercises.lesson_18_training import check_train_step_of_films
 from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range

@@ -1,0 +1,189 @@
+"""Digits restored from four measurements, without a model, by one prior, and by a trained network:
+python -m benchmarks restoration
+
+Test digits are measured with noise; the zoo's model of digits, told no label, draws from the
+posterior. Each number is kept in stored/restoration.json, which lesson 13 shows.
+`python -m benchmarks.restoration 0 half SECONDS` measures seed 0's tasks whose name has "half".
+"""
+
+import json
+import sys
+import time
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from benchmarks.claims import claims_of, machine
+from minildm import LatentDiffusion, data, restoring
+from minildm.course import restored
+from minildm.course.restored import NOISE_SD, coverage, invented, judged, ranks
+from minildm.diffusion.guidance import classifier_guidance
+from minildm.diffusion.restoration import consistent, likelihood, projected
+from minildm.diffusion.samplers import ddim, last
+from minildm.evaluation.classifier import load_classifier
+
+claim = claims_of("restoration")
+
+STORED = Path(__file__).parent / "stored" / "restoration.json"
+SEEDS = (0, 1, 2)
+N, STEPS = 100, restoring.STEPS
+SAMPLES = {"4x super-resolution": 16}       # of the other tasks FEW
+FEW = 4
+TRAINING = 120                              # seconds of the network for super-resolution
+TASKS = restored.tasks()
+
+
+class World:
+    """The test digits of a seed, measured, and what restores them."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        some = data.load("mnist", "test").subset(N, seed)
+        self.truth, self.labels = data.to_float(some.images), some.labels
+
+    @cached_property
+    def model(self):
+        model = LatentDiffusion.load("mnist-unet")
+        for module in (model.vae, model.denoiser):
+            module.requires_grad_(False)
+        return model
+
+    @cached_property
+    def classifier(self):
+        return load_classifier("mnist")
+
+    def measured(self, task: str):
+        generator = torch.Generator().manual_seed(self.seed)
+        return restoring.measure(TASKS[task], self.truth, NOISE_SD, generator)
+
+    def judged(self, pictures) -> dict:
+        return judged(pictures, self.truth, self.labels, self.classifier)
+
+
+# ---- ways to restore: functions (world, task, y) -> pictures
+
+def copied(world, task, y):
+    latents = restoring.encoder_of(world.model)(world.truth)
+    return world.model.decode(latents)
+
+
+def without_model(world, task, y):
+    return restored.interpolated(task, TASKS[task], y)
+
+
+def drawn(world, task, y, denoise):
+    """By DDIM with a denoiser that knows of y, and a last look at the pixels."""
+    schedule, noise = world.model.denoiser.schedule, world.model.noise(N, world.seed)
+    latents = last(ddim(denoise, schedule, noise, restoring.times(world.model, STEPS)))
+    pictures = world.model.decode(latents)
+    return consistent(TASKS[task], pictures, y, NOISE_SD, restoring.DECODER_SD).clamp(-1, 1)
+
+
+def by_projection(world, task, y):
+    model = world.model
+    denoise = projected(restoring.prior_of(model, N), restoring.encoder_of(model),
+                        restoring.decoder_of(model), TASKS[task], y, NOISE_SD, 0.6)
+    return drawn(world, task, y, denoise)
+
+
+def by_guidance(world, task, y):
+    model = world.model
+    prior, schedule = restoring.prior_of(model, N), model.denoiser.schedule
+    log_prob = likelihood(prior, schedule, restoring.decoder_of(model), TASKS[task], y, NOISE_SD,
+                          spread=0.6)
+    return drawn(world, task, y, classifier_guidance(prior, log_prob, schedule))
+
+
+def by_prior_alone(world, task, y):
+    latents = last(ddim(restoring.prior_of(world.model, N), world.model.denoiser.schedule,
+                        world.model.noise(N, world.seed), restoring.times(world.model, STEPS)))
+    return world.model.decode(latents)
+
+
+def by_training(world, task, y):
+    pictures = data.to_float(data.load("mnist", "train").images)
+    network = restored.train_upsampler(pictures, TRAINING, world.seed)
+    return network(y).clamp(-1, 1)
+
+
+WAYS = {"the VAE's copy": copied, "without a model": without_model, "projection": by_projection,
+        "guidance": by_guidance, "the prior alone": by_prior_alone,
+        "a network trained for it": by_training}
+
+
+@torch.no_grad()
+def measure_one(world: World, task: str, way: str) -> dict:
+    """A way's scores on one task; the posterior's are of one draw, and of the mean of all."""
+    y = world.measured(task)
+    began = time.perf_counter(), time.process_time()
+    if way != "posterior":
+        scores = world.judged(WAYS[way](world, task, y))
+    else:
+        count = SAMPLES.get(task, FEW)
+        found = restoring.restore(world.model, TASKS[task], y, NOISE_SD, samples=count,
+                                  seed=world.seed)
+        seconds = (time.process_time() - began[1]) / (count * N)
+        scores = of_samples(world, found, count) | {"seconds per draw": seconds}
+    return scores | {"seconds": time.perf_counter() - began[0],
+                     "CPU seconds": time.process_time() - began[1]}
+
+
+def of_samples(world: World, found, count: int) -> dict:
+    mean, one = world.judged(found.mean), [world.judged(draw) for draw in found.samples]
+    wrong = invented(found.samples, world.labels, world.classifier)
+    places = ranks(found.samples, world.truth)
+    inner, outer = coverage(places, count, 0.5), coverage(places, count, 0.9)
+    read = world.classifier(found.samples.flatten(0, 1)).softmax(1).unflatten(0, (count, N))
+    voted = read.mean(0).argmax(1) == world.labels
+    return {
+        "samples": count, "psnr": sum(s["psnr"] for s in one) / count,
+        "read": sum(s["read"] for s in one) / count, "mean psnr": mean["psnr"],
+        "mean read": mean["read"], "vote": voted.float().mean().item(),
+        "invented": wrong.float().mean().item(),
+        "inner": inner[0], "inner wanted": inner[1], "outer": outer[0], "outer wanted": outer[1]}
+
+
+# ---- what is kept, and the rows of RESULTS.md
+
+def ways_of(task: str) -> list[str]:
+    trained = task == "4x super-resolution"
+    return ["posterior", *(way for way in WAYS if trained or way != "a network trained for it")]
+
+
+def stored() -> dict:
+    return json.loads(STORED.read_text()) if STORED.exists() else {}
+
+
+def keep(task: str, way: str, seed: int, found: dict):
+    """Put one result into the file, beside what is there."""
+    kept = stored()
+    kept |= {"n": N, "steps": STEPS, "hardware": machine(), "day": time.strftime("%Y-%m-%d")}
+    short = {key: float(f"{value:.4g}") for key, value in found.items()}
+    kept.setdefault(task, {}).setdefault(way, {})[str(seed)] = short
+    STORED.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def sweep(seed: int, part: str = "", limit: float = float("inf")):
+    """Measure what is not there yet; begin nothing new after so many seconds."""
+    world, until = World(seed), time.perf_counter() + limit
+    for task in TASKS:
+        for way in ways_of(task):
+            done = str(seed) in stored().get(task, {}).get(way, {})
+            if part not in task or done or time.perf_counter() > until:
+                continue
+            found = measure_one(world, task, way)
+            keep(task, way, seed, found)
+            print(f"{task}, {way}, seed {seed}: {found}", flush=True)
+
+
+def measure():
+    STORED.unlink(missing_ok=True)
+    for seed in SEEDS:
+        sweep(seed)
+    yield from claims()
+
+
+if __name__ == "__main__":
+    seed, part, seconds = [*sys.argv[1:], *["0", "", "inf"][len(sys.argv) - 1:]]
+    sweep(int(seed), part, float(seconds))

@@ -18,6 +18,7 @@ from benchmarks.claims import claims_of, machine
 from minildm import LatentDiffusion, data, restoring
 from minildm.course import restored
 from minildm.course.restored import NOISE_SD, coverage, invented, judged, ranks
+from minildm.course.restored_results import SUPER, Results
 from minildm.diffusion.guidance import classifier_guidance
 from minildm.diffusion.restoration import consistent, likelihood, projected
 from minildm.diffusion.samplers import ddim, last
@@ -27,8 +28,9 @@ claim = claims_of("restoration")
 
 STORED = Path(__file__).parent / "stored" / "restoration.json"
 SEEDS = (0, 1, 2)
-N, STEPS = 100, restoring.STEPS
-SAMPLES = {"4x super-resolution": 16}       # of the other tasks FEW
+N, STEPS = 50, restoring.STEPS
+MANY = 30           # steps of the ways that move along a path
+SAMPLES = {SUPER: 16}       # of the other tasks FEW
 FEW = 4
 TRAINING = 120                              # seconds of the network for super-resolution
 TASKS = restored.tasks()
@@ -72,10 +74,12 @@ def without_model(world, task, y):
     return restored.interpolated(task, TASKS[task], y)
 
 
-def drawn(world, task, y, denoise):
+def drawn(world, task, y, denoise, eta: float):
     """By DDIM with a denoiser that knows of y, and a last look at the pixels."""
     schedule, noise = world.model.denoiser.schedule, world.model.noise(N, world.seed)
-    latents = last(ddim(denoise, schedule, noise, restoring.times(world.model, STEPS)))
+    generator = torch.Generator().manual_seed(world.seed)
+    latents = last(ddim(denoise, schedule, noise, restoring.times(world.model, MANY), eta=eta,
+                        generator=generator))
     pictures = world.model.decode(latents)
     return consistent(TASKS[task], pictures, y, NOISE_SD, restoring.DECODER_SD).clamp(-1, 1)
 
@@ -84,7 +88,7 @@ def by_projection(world, task, y):
     model = world.model
     denoise = projected(restoring.prior_of(model, N), restoring.encoder_of(model),
                         restoring.decoder_of(model), TASKS[task], y, NOISE_SD, 0.6)
-    return drawn(world, task, y, denoise)
+    return drawn(world, task, y, denoise, eta=1)
 
 
 def by_guidance(world, task, y):
@@ -92,7 +96,7 @@ def by_guidance(world, task, y):
     prior, schedule = restoring.prior_of(model, N), model.denoiser.schedule
     log_prob = likelihood(prior, schedule, restoring.decoder_of(model), TASKS[task], y, NOISE_SD,
                           spread=0.6)
-    return drawn(world, task, y, classifier_guidance(prior, log_prob, schedule))
+    return drawn(world, task, y, classifier_guidance(prior, log_prob, schedule, 0.3), eta=0)
 
 
 def by_prior_alone(world, task, y):
@@ -147,7 +151,7 @@ def of_samples(world: World, found, count: int) -> dict:
 # ---- what is kept, and the rows of RESULTS.md
 
 def ways_of(task: str) -> list[str]:
-    trained = task == "4x super-resolution"
+    trained = task == SUPER
     return ["posterior", *(way for way in WAYS if trained or way != "a network trained for it")]
 
 
@@ -175,6 +179,36 @@ def sweep(seed: int, part: str = "", limit: float = float("inf")):
             found = measure_one(world, task, way)
             keep(task, way, seed, found)
             print(f"{task}, {way}, seed {seed}: {found}", flush=True)
+
+
+def claims():
+    """The rows of RESULTS.md, from what is stored."""
+    kept = Results(stored())
+
+    def seconds(task):
+        return sum(kept.values(task, "posterior", "seconds"))
+
+    def at(task):
+        return f"{kept.pictures(task)} digits, {kept.seeds(task)} seeds"
+
+    for task in ("half the pixels", "blur", "k-space"):
+        mean = kept.mean(task, "posterior", "mean psnr")
+        yield claim(f"{task}: PSNR, dB", kept.mean(task, "posterior", "psnr"), seconds(task),
+                    detail=f"a draw, {at(task)} (the mean of {FEW} {mean:.2f})")
+    yield claim("super-resolution: read as the true digit", kept.mean(SUPER, "posterior", "read"),
+                seconds(SUPER), detail=f"draws, {at(SUPER)} (the mean of 16 "
+                                       f"{kept.mean(SUPER, 'posterior', 'mean read'):.3f})")
+    gap = (kept.mean(SUPER, "a network trained for it", "psnr")
+           - kept.mean(SUPER, "posterior", "mean psnr"))
+    yield claim("super-resolution: mean of 16 below a trained network, dB", gap, seconds(SUPER),
+                detail=at(SUPER))
+    for task in TASKS:
+        both = [kept.coverage(task, part) for part in ("inner", "outer")]
+        off = max(abs(got - wanted) for got, wanted in both)
+        yield claim("truth within the spread, points off", 100 * off, seconds(task),
+                    detail=f"{task}, {at(task)}")
+    slowest = max(kept.mean(task, "posterior", "seconds per draw") for task in TASKS)
+    yield claim("CPU seconds per draw", slowest, sum(map(seconds, TASKS)), detail="the slowest task")
 
 
 def measure():

@@ -1,9 +1,9 @@
 """Restore pictures from measurements with a trained model.
 
-    operator = operators.average(4)                       # or any other linear map and its transpose
+    operator = operators.average(4)             # or any other linear map and its transpose
     y = restoring.measure(operator, pictures, noise_sd=0.05)
     restored = restoring.restore(model, operator, y, noise_sd=0.05, samples=16)
-    restored.mean, restored.spread                        # the best guess, and how sure it is
+    restored.mean, restored.spread              # the best guess, and how sure it is
 
 `diffusion.restoration` works on latents; this file goes from there to pixels.
 """

@@ -36,12 +36,12 @@ class Operator(NamedTuple):
 
 
 def dot(a, b):
-    """Inner products of the rows of a batch, (B, 1, 1, 1)."""
-    return (a * b).sum((1, 2, 3), keepdim=True)
+    """Inner products of the rows of a batch (B, ...), to multiply it by: (B, 1, 1, 1) of images."""
+    return (a * b).flatten(1).sum(1).reshape(-1, *[1] * (a.ndim - 1))
 
 
 def conjugate_gradients(matrix: Callable, b, iterations: int):
-    """Solve matrix(x) = b, a symmetric positive map, for each row of b (B, C, H, W), from x = 0.
+    """Solve matrix(x) = b, a symmetric positive map, for each row of b (B, ...), from x = 0.
 
     (Hestenes & Stiefel 1952.) Each iteration asks the map once.
     """

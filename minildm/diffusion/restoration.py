@@ -54,17 +54,17 @@ def likelihood(denoise: Callable, schedule: Schedule, decode: Callable, operator
     """log p(y | x_t) at the denoiser's guess, but for a constant: -> log_prob(x, t), (B,).
 
     (DPS: Chung et al. 2023, eq. 11, arXiv:2209.14687.) x_t's data is taken to be its mean. With a
-    spread it has a variance as well, spread^2 gain sigma^2 / (alpha^2 + sigma^2), which the
-    measurement may be off by (in the manner of Song et al. 2023, PiGDM, eq. 6). Hand it to
-    `guidance.classifier_guidance`, which takes the gradient and adds it to the score.
+    spread it has a variance as well, spread^2 sigma^2 / (alpha^2 + sigma^2) per number of y (in the
+    manner of PiGDM: Song et al. 2023, eq. 7). Without, the gradient is too long wherever the guess
+    is less sure than the measurement. `guidance.classifier_guidance` adds it to the score.
     """
     def log_prob(x, t):
         at = expand(t, x)
         alpha, sigma = schedule.alpha(at), schedule.sigma(at)
-        unsure = operator.gain * spread**2 * sigma**2 / (alpha**2 + sigma**2)
+        unsure = spread**2 * sigma**2 / (alpha**2 + sigma**2)
         missing = y - operator.apply(decode(denoise(x, t)))
-        squared = (missing**2).sum((1, 2, 3), keepdim=True)
-        return (-squared / (2 * (noise_sd**2 + unsure))).flatten()
+        each = missing**2 / (2 * (noise_sd**2 + unsure))
+        return -each.flatten(1).sum(1)
 
     return log_prob
 

@@ -83,6 +83,22 @@ from minildm.course.exercises.lesson_11_repaint import (
     check_noise_again,
     check_repaint,
 )
+from minildm.course.exercises.lesson_13 import (
+    check_average,
+    check_average_back,
+    check_conjugate_gradients,
+    check_consistent,
+    check_k_space,
+    check_k_space_back,
+)
+from minildm.course.exercises.lesson_13_prior import (
+    check_exact_log_likelihood,
+    check_guess_log_likelihood,
+    check_latents_given,
+    check_measured_denoiser,
+    check_ranks,
+    check_restore,
+)
 from minildm.course.exercises.lesson_14 import (
     check_coverage,
     check_mmd,

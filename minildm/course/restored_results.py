@@ -1,0 +1,125 @@
+"""What the benchmark of restoration stored, as lesson 13 shows it: tables, and the claims."""
+
+SUPER = "4x super-resolution"
+TASKS = "half the pixels", "blur", "k-space", SUPER
+# the bars: of a draw, or of the mean of all draws
+BARS = {"half the pixels": 26, "blur": 25, "k-space": 29}
+
+
+class Results:
+    """The numbers of `stored("restoration")`: a task, a way to restore, and a score's name."""
+
+    def __init__(self, kept: dict):
+        self.kept = kept
+
+    def seeds(self, task: str, way: str = "posterior") -> int:
+        return len(self.kept.get(task, {}).get(way, {}))
+
+    def pictures(self, task: str, way: str = "posterior") -> int:
+        return self.seeds(task, way) * self.kept["n"]
+
+    def values(self, task: str, way: str, score: str) -> list[float]:
+        """One score of each seed."""
+        return [found[score] for found in self.kept.get(task, {}).get(way, {}).values()]
+
+    def mean(self, task: str, way: str, score: str) -> float:
+        values = self.values(task, way, score)
+        return sum(values) / len(values) if values else float("nan")
+
+    def print_methods(self):
+        """Print PSNR and the share read rightly, a row per way, a column per task."""
+        rows = [("the prior alone", "psnr", "read"), ("without a model", "psnr", "read"),
+                ("projection", "psnr", "read"), ("guidance", "psnr", "read"),
+                ("posterior", "psnr", "read"), ("posterior", "mean psnr", "mean read"),
+                ("a network trained for it", "psnr", "read"), ("the VAE's copy", "psnr", "read")]
+        print(f"{'PSNR in dB / read rightly':26s}" + "".join(f"{task:>21s}" for task in TASKS))
+        for way, psnr, read in rows:
+            name = {"psnr": "guess, obey, noise: a draw", "mean psnr": "mean of its draws"}
+            title = name[psnr] if way == "posterior" else way
+            cells = [self._cell(task, way, psnr, read) for task in TASKS]
+            print(f"{title:26s}" + "".join(f"{cell:>21s}" for cell in cells))
+        counts = [f"{self.mean(task, 'posterior', 'samples'):.0f}" for task in TASKS]
+        print(f"draws per picture: {', '.join(counts)}; pictures: "
+              + ", ".join(str(self.pictures(task)) for task in TASKS))
+
+    def _cell(self, task, way, psnr, read) -> str:
+        if not self.seeds(task, way):
+            return "-"
+        return f"{self.mean(task, way, psnr):.1f} / {self.mean(task, way, read):.3f}"
+
+    def print_calibration(self):
+        """Print how often the truth is among the nearer places, and how often it should be."""
+        for task in TASKS:
+            inner, outer = (self.coverage(task, part) for part in ("inner", "outer"))
+            print(f"{task:20s} in the nearer {inner[1]:.2f} of places: {inner[0]:.2f}; "
+                  f"in the nearer {outer[1]:.2f}: {outer[0]:.2f}   "
+                  f"({self.pictures(task)} pictures)")
+
+    def coverage(self, task: str, part: str) -> tuple[float, float]:
+        """The measured share, and what it should be."""
+        return tuple(self.mean(task, "posterior", name) for name in (part, f"{part} wanted"))
+
+    def claims(self, plane: dict) -> list[tuple]:
+        """The rows of the lesson's last table; `plane` is judged in the lesson itself."""
+        rows = [plane_row(plane)]
+        for task, bar in BARS.items():
+            one, mean = (self.mean(task, "posterior", key) for key in ("psnr", "mean psnr"))
+            base = self.mean(task, "without a model", "psnr")
+            verdict = "holds" if one >= bar else "holds partly" if mean >= bar else "refuted here"
+            count = self.mean(task, "posterior", "samples")
+            rows.append((f"{task}: at least {bar} dB", f"a draw {one:.1f} dB, the mean of "
+                         f"{count:.0f} {mean:.1f} (without a model {base:.1f})", self.size(task),
+                         verdict))
+        return rows + [self.read_row(), self.network_row(), self.calibration_row(),
+                       self.invented_row(), self.seconds_row()]
+
+    def size(self, task: str) -> str:
+        values = self.values(task, "posterior", "psnr")
+        return (f"{self.pictures(task)} digits, {len(values)} seeds, "
+                f"{min(values):.1f} to {max(values):.1f} dB")
+
+    def read_row(self):
+        one, mean, vote = (self.mean(SUPER, "posterior", key)
+                           for key in ("read", "mean read", "vote"))
+        verdict = "holds" if one >= 0.95 else "holds partly" if mean >= 0.95 else "refuted here"
+        return (f"{SUPER}: at least 0.95 are read as the true digit", f"draws {one:.3f}, the mean "
+                f"of 16 {mean:.3f}, a vote of 16 {vote:.3f}", self.size(SUPER), verdict)
+
+    def network_row(self):
+        gap = (self.mean(SUPER, "a network trained for it", "psnr")
+               - self.mean(SUPER, "posterior", "mean psnr"))
+        return (f"{SUPER}: the mean of 16 draws is within 1 dB of a network trained for it",
+                f"{gap:.1f} dB below", self.size(SUPER), "holds" if gap <= 1 else "refuted here")
+
+    def calibration_row(self):
+        gaps = {}
+        for task in TASKS:
+            both = (self.coverage(task, part) for part in ("inner", "outer"))
+            gaps[task] = max(abs(got - wanted) for got, wanted in both)
+        good = [task for task in TASKS if gaps[task] <= 0.1]
+        verdict = "holds" if len(good) == 4 else "holds partly" if good else "refuted here"
+        worst = ", ".join(f"{task} {100 * gap:.0f}" for task, gap in gaps.items())
+        return ("The truth is within the draws' spread as often as it should be, to 10 points",
+                f"points off: {worst}", f"{self.pictures(SUPER)} digits per task", verdict)
+
+    def invented_row(self):
+        shares = [self.mean(task, "posterior", "invented") for task in TASKS]
+        text = ", ".join(f"{task} {share:.3f}" for task, share in zip(TASKS, shares, strict=True))
+        return ("The prior invents: some draws clearly show another digit than the true one", text,
+                self.size(SUPER), "holds" if max(shares) > 0 else "not resolved")
+
+    def seconds_row(self):
+        seconds = max(self.mean(task, "posterior", "seconds per draw") for task in TASKS)
+        return ("A draw takes at most 0.5 seconds", f"{seconds:.2f} CPU seconds, the slowest task",
+                "one core, others busy", "holds" if seconds <= 0.5 else "refuted here")
+
+
+def plane_row(plane: dict) -> tuple:
+    ways = "exact gradient", "at the guess", "guess, unsure", "guess, obey, noise"
+    far = {name: plane[name]["distance"] for name in ways}
+    floor = plane["a second exact set"]["distance"]
+    measured = ", ".join(f"{name} {value:.2f}" for name, value in far.items())
+    best = far["guess, obey, noise"] < min(far["at the guess"], far["guess, unsure"])
+    return ("In the plane the decoupled loop comes nearer to the exact posterior than the gradient "
+            "at the guess", f"{measured} (floor {floor:.2f})", "2,000 points, 1 seed",
+            "holds" if best else "refuted here")

@@ -47,6 +47,17 @@ def consistent(operator: Operator, picture, y, noise_sd: float, picture_sd: floa
     return picture + conjugate_gradients(matrix, operator.transpose(missing), EXACT)
 
 
+def remaining_error(operator: Operator, pictures, noise_sd: float, picture_sd: float,
+                    draw: Callable = torch.randn_like):
+    """Draw the error that `consistent` leaves: a picture plus such a draw is a draw of x given y.
+
+    pictures give the shape. The trick is that of `posterior`: solve with noise in the place of both
+    things that are known. `draw(like)` is asked for noise of a tensor's shape.
+    """
+    noise = noise_sd * draw(operator.apply(pictures))
+    return consistent(operator, picture_sd * draw(pictures), noise, noise_sd, picture_sd)
+
+
 # ---- the gradient of log p(y | z_t), approximated
 
 def likelihood(denoise: Callable, schedule: Schedule, decode: Callable, operator: Operator, y,

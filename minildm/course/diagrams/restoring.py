@@ -48,7 +48,7 @@ def decoupled_step():
     label(axes, 3.2, 0.37, "again from the next time, until $t=0$")
     frame(axes, 3.2, 1.25, 6.6, 2.55, "approximated: a Gaussian, the decoder as a line")
     return describe(figure, """From the noisy latent x_t the denoiser, the prior, makes a guess.
-        A Gaussian around it stands for all data that may have become x_t. From it a latent is drawn, given the
-        measurement y, by least squares through A and the decoder. It is noised to the next time,
-        x_s, and all is done again until t = 0. A frame marks
-        what is approximated: a Gaussian, and the decoder as a line.""")
+        A Gaussian around it stands for all data that may have become x_t. From it a latent is
+        drawn, given the measurement y, by least squares through A and the decoder. It is noised to
+        the next time, x_s, and all is done again until t = 0. A frame marks what is approximated: a
+        Gaussian, and the decoder as a line.""")

@@ -181,8 +181,9 @@ def check_consistent(answer):
         picture, y = randn(3, 1, 1, size, seed=1), randn(3, 1, 1, numbers, seed=2)
         columns = operator.apply(torch.eye(size))
         missing = y - operator.apply(picture)
+        back = operator.transpose(missing)
 
-        def solved(ratio, right=operator.transpose(missing), columns=columns, size=size):
+        def solved(ratio, right=back, columns=columns, size=size):
             left = columns @ columns.T + ratio * torch.eye(size)
             return torch.linalg.solve(left, right.flatten(1).T).T.reshape(right.shape)
 
@@ -200,5 +201,5 @@ def check_consistent(answer):
             "that is what y alone says: start from the picture": solved(
                 ratio, operator.transpose(y)),
             "that is the transpose, with no system solved":
-                picture + operator.transpose(missing) / ratio,
+                picture + back / ratio,
         }, tol=1e-3, where=f"{numbers} numbers of {size} pixels")

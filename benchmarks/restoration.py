@@ -38,7 +38,7 @@ MANY = 30           # steps of the ways that move along a path
 SAMPLES = {SUPER: 16}       # of the other tasks FEW
 FEW = 4
 COPY_SD = 0.06      # root mean square of the VAE's copies' error on test digits
-TRAINING = 60       # CPU seconds of the network for super-resolution
+TRAINING = 45       # CPU seconds of the network for super-resolution
 TASKS = restored.tasks()
 
 
@@ -159,7 +159,8 @@ def of_samples(world: World, task: str, found, count: int) -> dict:
         "read": sum(s["read"] for s in one) / count, "mean psnr": mean["psnr"],
         "mean read": mean["read"], "vote": voted.float().mean().item(),
         "invented": wrong.float().mean().item(),
-        "inner with error": full[0][0], "outer with error": full[1][0], "inner": inner[0], "inner wanted": inner[1], "outer": outer[0], "outer wanted": outer[1]}
+        "inner with error": full[0][0], "outer with error": full[1][0],
+        "inner": inner[0], "inner wanted": inner[1], "outer": outer[0], "outer wanted": outer[1]}
 
 
 # ---- what is kept, and the rows of RESULTS.md

@@ -36,19 +36,19 @@ class Results:
                 ("posterior", "psnr", "read"), ("posterior", "mean psnr", "mean read"),
                 ("a network trained for it", "psnr", "read"), ("the VAE's copy", "psnr", "read")]
         print(f"{'PSNR in dB / read rightly':26s}" + "".join(f"{task:>21s}" for task in TASKS))
-        for way, psnr, read in rows:
-            name = {"psnr": "guess, obey, noise: a draw", "mean psnr": "mean of its draws"}
-            title = name[psnr] if way == "posterior" else way
-            cells = [self._cell(task, way, psnr, read) for task in TASKS]
+        names = {"psnr": "guess, obey, noise: a draw", "mean psnr": "mean of its draws"}
+        for way, score, read in rows:
+            title = names[score] if way == "posterior" else way
+            cells = [self._cell(task, way, score, read) for task in TASKS]
             print(f"{title:26s}" + "".join(f"{cell:>21s}" for cell in cells))
         counts = [f"{self.mean(task, 'posterior', 'samples'):.0f}" for task in TASKS]
         print(f"draws per picture: {', '.join(counts)}; pictures: "
               + ", ".join(str(self.pictures(task)) for task in TASKS))
 
-    def _cell(self, task, way, psnr, read) -> str:
+    def _cell(self, task, way, score, read) -> str:
         if not self.seeds(task, way):
             return "-"
-        return f"{self.mean(task, way, psnr):.1f} / {self.mean(task, way, read):.3f}"
+        return f"{self.mean(task, way, score):.1f} / {self.mean(task, way, read):.3f}"
 
     def print_calibration(self):
         """Print how often the truth is among the nearer places, and how often it should be."""

@@ -23,8 +23,8 @@ def measurement():
     arrow(axes, back.bottom, shown.top)
     label(axes, 2.3, 0.5, "many pictures have the same $A\\,x$", "loss")
     return describe(figure, """A picture x goes through a linear map A; noise is added, which
-        gives the measurement y. The transpose of A leads from y to something of the picture's shape. A remark
-        says that many pictures have the same A x.""")
+        gives the measurement y. The transpose of A leads from y to something of the picture's
+        shape. A remark says that many pictures have the same A x.""")
 
 
 def decoupled_step():

@@ -78,8 +78,8 @@ def kept():
 
 def test_results_say_what_holds(capsys):
     results = Results(kept())
-    plane = {name: {"distance": 0.1} for name in ("a second exact set", "exact gradient", "at the guess",
-                                                  "guess, unsure")} | {"guess, obey, noise": {"distance": 0.05}}
+    others = "a second exact set", "exact gradient", "at the guess", "guess, unsure"
+    plane = {name: {"distance": 0.1} for name in others} | {"guess, obey, noise": {"distance": 0.05}}
     verdicts = [row[-1] for row in results.claims(plane)]
     # a draw misses the bar of k-space, its mean too
     assert verdicts == ["holds", "holds", "holds", "refuted here", *["holds"] * 5]

@@ -86,13 +86,12 @@ def projected(denoise: Callable, encode: Callable, decode: Callable, operator: O
               noise_sd: float, picture_sd: float) -> Callable:
     """A denoiser whose guesses are measured as y: decode, `consistent`, encode.
 
-    (DDNM: Wang et al. 2023, algorithm 1, arXiv:2212.00490, whose denoiser works in pixels.) What
-    the correction changes is encoded and added, so that a guess that needs none stays as it is.
+    (DDNM: Wang et al. 2023, algorithm 1, arXiv:2212.00490, whose denoiser works in pixels.) The
+    encoder was trained on real pictures: what it makes of a corrected one is a rough answer.
     """
     def answer(x, t):
-        x0 = denoise(x, t)
-        drawn = decode(x0)
-        return x0 + encode(consistent(operator, drawn, y, noise_sd, picture_sd)) - encode(drawn)
+        drawn = decode(denoise(x, t))
+        return encode(consistent(operator, drawn, y, noise_sd, picture_sd))
 
     return answer
 

@@ -38,7 +38,7 @@ MANY = 30           # steps of the ways that move along a path
 SAMPLES = {SUPER: 16}       # of the other tasks FEW
 FEW = 4
 COPY_SD = 0.06      # root mean square of the VAE's copies' error on test digits
-TRAINING = 45       # CPU seconds of the network for super-resolution
+TRAINING = 25       # CPU seconds of the network for super-resolution
 TASKS = restored.tasks()
 
 

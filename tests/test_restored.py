@@ -88,4 +88,4 @@ def test_results_say_what_holds(capsys):
     results.print_methods()
     results.print_calibration()
     out = capsys.readouterr().out
-    assert "27.0 / 0.960" in out and "0.80: 0.50, 0.75" in out and "-" in out
+    assert "27.0 / 0.960" in out and "0.50 in the nearer 0.80 of the places (0.75 with" in out and "-" in out

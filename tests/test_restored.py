@@ -81,8 +81,8 @@ def test_results_say_what_holds(capsys):
     others = "a second exact set", "exact gradient", "at the guess", "guess, unsure"
     plane = {name: {"distance": 0.1} for name in others} | {"guess, obey, noise": {"distance": 0.05}}
     verdicts = [row[-1] for row in results.claims(plane)]
-    # a draw misses the bar of k-space, its mean too
-    assert verdicts == ["holds", "holds", "holds", "refuted here", *["holds"] * 5]
+    # a draw misses the bar of k-space, its mean too; 50 digits can't tell 0.96 from 0.95
+    assert verdicts == ["holds", "holds", "holds", "refuted here", "not resolved", *["holds"] * 4]
     assert plane_row(plane)[1].startswith("exact gradient 0.10")
     assert results.off("blur") == pytest.approx(5)
     results.print_methods()

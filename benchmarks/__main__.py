@@ -14,9 +14,9 @@ from benchmarks.claims import ROOT, write_table
 # in the order of the table
 BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip", "scenes",
-    "pointing", "guidance", "guidance_scales", "editing", "control", "cifar", "fashion",
-    "steps", "quality", "samplers", "fewstep", "dit", "parity", "published_speed", "peers",
-    "gpu", "kill", "lessons", "unit", "video")
+    "pointing", "guidance", "guidance_scales", "editing", "control", "restoration", "cifar",
+    "fashion", "steps", "quality", "samplers", "fewstep", "dit", "parity", "published_speed",
+    "peers", "gpu", "kill", "lessons", "unit", "video")
 
 
 def main(names: list[str]) -> int:

@@ -29,6 +29,7 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
     "samples": BELOW + " recipes course",
     "demo": BELOW + " recipes course samples",
     "edits": BELOW,
+    "restoring": BELOW,
     "edit_command": BELOW + " edits samples options",
     "cli": BELOW + " recipes course samples demo bench answers options torchrun edit_command "
            "grade_command",

@@ -24,6 +24,7 @@ from minildm.course.diagrams.networks import (
     time_embedding,
     unet,
 )
+from minildm.course.diagrams.restoring import decoupled_step, measurement
 from minildm.course.diagrams.vectors import (
     crossing_lines,
     guidance_vectors,
@@ -39,4 +40,6 @@ ALL = {function.__name__: function for function in (
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
     strength_line, mask_consistency, inversion_round_trip, control_copy, one_end,
     attention_along_time,
+    strength_line, mask_consistency, inversion_round_trip, control_copy,
+    measurement, decoupled_step, attention_along_time,
 )}

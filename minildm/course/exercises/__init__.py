@@ -91,6 +91,22 @@ from minildm.course.exercises.lesson_12 import check_edges, check_zero_conv
 from minildm.course.exercises.lesson_12_copy import check_ControlCopy, check_encode
 from minildm.course.exercises.lesson_12_forward import check_controlled_unet
 from minildm.course.exercises.lesson_12_training import check_train_control
+from minildm.course.exercises.lesson_13 import (
+    check_average,
+    check_average_back,
+    check_conjugate_gradients,
+    check_consistent,
+    check_k_space,
+    check_k_space_back,
+)
+from minildm.course.exercises.lesson_13_prior import (
+    check_exact_log_likelihood,
+    check_guess_log_likelihood,
+    check_latents_given,
+    check_measured_denoiser,
+    check_ranks,
+    check_restore,
+)
 from minildm.course.exercises.lesson_14 import (
     check_coverage,
     check_mmd,

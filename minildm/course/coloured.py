@@ -12,7 +12,7 @@ import torch
 from minildm.data.combinations import COLOURS
 from minildm.data.geometry import hsv_to_rgb
 from minildm.data.wordings import DIGITS, with_article
-from minildm.images import pad_to, to_float
+from minildm.images import pad_to
 
 # {d} is the digit, {a} the digit with its article, {c} the colour: all of which begin like "red"
 WORDINGS = (
@@ -83,8 +83,6 @@ def sentences_of(wordings=WORDINGS) -> list[list[str]]:
             for digit in range(10) for colour in range(len(COLOURS))]
 
 
-# ---- training and reading ------------------------------------------------------------------------
-
 def trained_sentences() -> list[list[str]]:
     """The sentences that training may see, twenty about each of its 48 things."""
     digit, colour = torch.cartesian_prod(torch.arange(10), torch.arange(len(COLOURS))).T
@@ -95,93 +93,3 @@ def trained_sentences() -> list[list[str]]:
 def tokens_of(tokenizer, sentences: list[list[str]], length: int = LENGTH):
     """Rows of sentences as ids (rows, sentences in each, length)."""
     return torch.stack([tokenizer(row, length) for row in sentences])
-
-
-def rate_at(i: int, steps: int) -> float:
-    """The share of the learning rate in step i: up in a tenth of the steps, then down to zero."""
-    return min(1, 10 * (i + 1) / steps) * (1 - i / steps)
-
-
-def train_pairs(model, step, pairs: ColouredDigits, tokens, steps: int, lr: float = 2e-3,
-                batch: int = 64, seed: int = 0) -> list[float]:
-    """Train on pictures, each with one of its thing's sentences, drawn anew: the loss of each step.
-
-    tokens (60, W, L); step(model, optimizer, pictures, ids, things) -> the loss.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95))
-    losses = []
-    model.train()
-    for i in range(steps):
-        optimizer.param_groups[0]["lr"] = lr * rate_at(i, steps)
-        picked = torch.randint(len(pairs), (batch,), generator=generator)
-        things = pairs.things[picked]
-        wording = torch.randint(tokens.shape[1], (batch,), generator=generator)
-        loss = step(model, optimizer, to_float(pairs.pictures[picked]), tokens[things, wording],
-                    things)
-        losses.append(float(loss))
-    model.eval()
-    return losses
-
-
-@torch.no_grad()
-def encoded(encode, inputs, size: int = 500):
-    """encode(...) of many pictures (uint8) or rows of ids, by batches."""
-    return torch.cat([encode(to_float(part) if part.dtype == torch.uint8 else part)
-                      for part in inputs.split(size)])
-
-
-def shuffled(tokens, end: int, seed: int = 0):
-    """Ids (..., L) with the tokens between start and end in another order."""
-    order = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(seed))
-    # start keeps the first place, ends the last ones
-    order[..., 0] = -1
-    order = order.masked_fill(tokens == end, 2)
-    return tokens.gather(-1, order.argsort(dim=-1, stable=True))
-
-
-def right(found, pairs: ColouredDigits) -> dict:
-    """How often things (N,) are the pictures', and their digits and their colours alone."""
-    n = len(COLOURS)
-    return {"both": (found == pairs.things).float().mean().item(),
-            "digit": (found // n == pairs.digits).float().mean().item(),
-            "colour": (found % n == pairs.colours).float().mean().item()}
-
-
-def probe(states, targets, fit, penalty: float = 1e-2) -> float:
-    """How well a linear map tells targets (N,) from states (N, D): fitted where `fit`, tested else.
-
-    Least squares onto one column per class, with a penalty on the weights.
-    """
-    x = torch.cat([states - states[fit].mean(0), torch.ones(len(states), 1)], 1).double()
-    wanted = torch.nn.functional.one_hot(targets).double()
-    inner = x[fit].T @ x[fit] + penalty * torch.eye(x.shape[1])
-    weights = torch.linalg.solve(inner, x[fit].T @ wanted[fit])
-    return ((x[~fit] @ weights).argmax(1) == targets[~fit]).double().mean().item()
-
-
-def probe_positions(states) -> dict:
-    """Probes at each position of one wording: states (60, L, D) -> {"digit": (L,), "colour": (L,)}.
-
-    The digit's is tested on things in two colours that it was not fitted on, the colour's on four
-    digits.
-    """
-    digit, colour = torch.cartesian_prod(torch.arange(10), torch.arange(len(COLOURS))).T
-    found = {"digit": [], "colour": []}
-    for k in range(states.shape[1]):
-        found["digit"].append(probe(states[:, k], digit, colour < 4))
-        found["colour"].append(probe(states[:, k], colour, digit < 6))
-    return found
-
-
-# ---- what the benchmark kept ---------------------------------------------------------------------
-
-def rows_of(table: dict, arm: str) -> list[dict]:
-    """The stored trainings of an arm with as many steps as all have, in the order of their seeds."""
-    steps = 0 if arm == "untrained" else table["facts"]["steps"]
-    return [row for row in table["rows"] if row["arm"] == arm and row["steps"] == steps]
-
-
-def arm_of(table: dict, arm: str, group: str, key: str):
-    """What an arm's trainings reached, (seeds,): group "trained", "kept", ..., key "both", ..."""
-    return torch.tensor([row[group][key] for row in rows_of(table, arm)])

@@ -1,4 +1,4 @@
-"""The checks of lesson 06: byte-pair encoding here, the towers and their loss in files of their own."""
+"""The checks of lesson 06: byte-pair encoding here, towers and loss in files of their own."""
 
 from collections import Counter
 from itertools import pairwise
@@ -89,23 +89,24 @@ def learn_merges(counts, n):
     return learned(counts, n)
 
 
-def learned(counts, n, weight=None, choose=None, merged=True, pairs_of=None):
+def most_frequent(count, pair):
+    return -count, pair
+
+
+def learned(counts, n, once=False, rank=most_frequent, pairs_of=pairwise):
     """BPE's loop; the other arguments are likely mistakes in it."""
     parts = {word: word for word in counts}
     merges = []
     while len(merges) < n:
         pairs = Counter()
         for word, symbols in parts.items():
-            for pair in (pairs_of or pairwise)(symbols):
-                pairs[pair] += 1 if weight == "one" else counts[word]
+            for pair in pairs_of(symbols):
+                pairs[pair] += 1 if once else counts[word]
         if not pairs:
             break
-        best = min(pairs, key=choose(pairs) if choose else lambda pair: (-pairs[pair], pair))
+        _, best = min((rank(count, pair), pair) for pair, count in pairs.items())
         merges.append(best)
-        if merged:
-            parts = {word: merge_pair(symbols, best) for word, symbols in parts.items()}
-        elif all(len(word) < 2 for word in parts):
-            break
+        parts = {word: merge_pair(symbols, best) for word, symbols in parts.items()}
     return merges
 
 
@@ -136,14 +137,20 @@ def check_learn_merges(answer):
 
 
 def likely_merges(counts, n, want):
+    first_seen = list(dict.fromkeys(pair for word in counts for pair in pairwise(word)))
+
+    def by_place(count, pair):
+        # pairs that merging has made were seen after all others
+        return -count, first_seen.index(pair) if pair in first_seen else len(first_seen)
+
     found = {
-        "a word that stands there five times counts five times": learned(counts, n, "one"),
-        "of equally frequent pairs the first in the alphabet": learned(
-            counts, n, choose=lambda pairs: lambda pair: -pairs[pair]),
+        "a word that stands there five times counts five times": learned(counts, n, once=True),
+        "of equally frequent pairs the first in the alphabet, not the first seen":
+            learned(counts, n, rank=by_place),
         "of equally frequent pairs the first in the alphabet, not the last": learned(
-            counts, n, choose=lambda pairs: lambda pair: (-pairs[pair], *map(_backwards, pair))),
+            counts, n, rank=lambda count, pair: (-count, *map(_backwards, pair))),
         "the most frequent pair, not the least": learned(
-            counts, n, choose=lambda pairs: lambda pair: (pairs[pair], pair)),
+            counts, n, rank=lambda count, pair: (count, pair)),
         "a pair that stands twice in a word counts twice": learned(
             counts, n, pairs_of=lambda symbols: dict.fromkeys(pairwise(symbols))),
         "every symbol has a neighbour on either side: pairs overlap": learned(
@@ -152,11 +159,10 @@ def likely_merges(counts, n, want):
         "one merge too many": learned(counts, n + 1),
         "the order is that in which they were learned": want[::-1],
     }
-    first = learned(counts, 1)
     if len(want) > 1:
-        found["the words must be merged before the next pairs are counted"] = first * n
-        found["the words must be merged again and again: these are the first counts"] = top(
-            counts, n)
+        found["the words must be merged before the next pairs are counted"] = want[:1] * n
+        found["the pairs must be counted again after each merge: these are the first counts"] = (
+            top(counts, n))
     return found
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import close, compare, describe, fail
+from minildm.course.exercises.compare import Wrong, close, compare, describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.nn import clip
@@ -108,7 +108,7 @@ def clip_step(clip, optimizer, pictures, ids):
 
 
 class SmallTowers(nn.Module):
-    """Two towers of a matrix each, for pictures (B, 1, 3, 4) and 5 words, that count their calls."""
+    """Towers of a matrix each, for pictures (B, 1, 3, 4) and 5 words, that count their calls."""
 
     def __init__(self, log_scale: float):
         super().__init__()
@@ -126,14 +126,20 @@ class SmallTowers(nn.Module):
         return self.reading[ids].mean(1)
 
 
-def trained(step, log_scale: float, calls: int = 2) -> tuple:
+def trained(step, log_scale: float, lr: float, calls: int = 2) -> tuple:
     """The losses of some steps on fresh towers, their weights after them, and the towers."""
     towers = SmallTowers(log_scale)
-    optimizer = torch.optim.SGD(towers.parameters(), lr=0.3)
+    optimizer = torch.optim.SGD(towers.parameters(), lr=lr)
     losses = []
     for i in range(calls):
         ids = (torch.arange(35).reshape(7, 5) * (3 + i) + i) % 9
-        loss = step(towers, optimizer, randn(7, 1, 3, 4, seed=i), ids)
+        try:
+            loss = step(towers, optimizer, randn(7, 1, 3, 4, seed=i), ids)
+        except Wrong as wrong:
+            if "in place" in str(wrong):
+                fail("a parameter is changed in place only where no gradients are recorded: "
+                     "torch.no_grad()")
+            raise
         if loss is None:
             fail("clip_step returns the loss: this is None")
         if not isinstance(loss, (torch.Tensor, float)) or torch.as_tensor(loss).numel() != 1:
@@ -191,15 +197,15 @@ WRONG_STEPS = {
 
 @check(reference=clip_step)
 def check_clip_step(answer):
-    # in the second case the scale is at its limit, and beyond it after a step without a clamp
-    for log_scale in 1.2, LARGEST - 1e-4:
-        want_losses, want, _ = trained(clip_step, log_scale)
-        losses, weights, towers = trained(answer, log_scale)
+    # in the second case the scale is beyond its limit, and a step without a clamp leaves it there
+    for case in (1.2, 0.3), (LARGEST + 0.5, 1e-4):
+        want_losses, want, _ = trained(clip_step, *case)
+        losses, weights, towers = trained(answer, *case)
         if close(weights, want) and close(losses, want_losses):
             answer.right += 1
             continue
         for cause, step in WRONG_STEPS.items():
-            wrong_losses, wrong, _ = trained(step, log_scale)
+            wrong_losses, wrong, _ = trained(step, *case)
             if close(weights, wrong) and close(losses, wrong_losses):
                 fail(cause)
         if close(weights, want):

@@ -13,8 +13,8 @@ from benchmarks.claims import ROOT, write_table
 
 # in the order of the table
 BENCHMARKS = (
-    "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip", "scenes",
-    "pointing", "guidance", "guidance_scales", "editing", "cifar", "fashion", "steps",
+    "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip", "captions",
+    "scenes", "pointing", "guidance", "guidance_scales", "editing", "cifar", "fashion", "steps",
     "quality", "samplers", "dit", "parity", "published_speed", "peers", "gpu", "kill",
     "lessons", "unit")
 

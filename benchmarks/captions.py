@@ -239,8 +239,8 @@ def measure():
     table = json.loads(study.path.read_text())
     seconds = 60 * table["facts"]["minutes"]
     for name, arm, group, key in (
-            ("trained pairs by held-out wordings, of 60", "pairs alone", "trained", "both"),
-            ("pairs kept from training, of 60", "pairs alone", "kept", "both")):
+            ("trained things by new wordings, of 60", "pairs alone", "trained", "both"),
+            ("things kept from training, of 60", "pairs alone", "kept", "both")):
         values = arm_of(table, arm, group, key)
         yield claim(name, values.mean().item(), seconds, detail="3 seeds")
     known, alone = (arm_of(table, arm, "trained", "both")

@@ -144,8 +144,8 @@ WRONG += [
                                              "    optimizer.zero_grad()\n    optimizer.step()\n"))),
     ("clip_step", "comes before|stay as they were", changed(STEP, ("    loss.backward()\n", ""), (
         "    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n"))),
-    ("clip_step", "without limit", changed(STEP, (CLAMP, ""))),
-    ("clip_step", "for its logarithm", changed(STEP, ("math.log(100)", "100"))),
+    ("clip_step", "beyond its limit", changed(STEP, (CLAMP, ""))),
+    ("clip_step", "for log_scale", changed(STEP, ("math.log(100)", "100"))),
     ("clip_step", "after the step", changed(STEP, (CLAMP, ""), (
         "    optimizer.zero_grad()\n", CLAMP + "    optimizer.zero_grad()\n"))),
     ("clip_step", "sign is wrong", changed(STEP, ("(-clip.log_scale)", "clip.log_scale"))),

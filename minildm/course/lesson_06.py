@@ -176,7 +176,9 @@ def show_positions(lines: dict, words: list[str], alt: str):
 
     figure, axes = plt.subplots(figsize=(WIDTH, 3))
     for name, values in lines.items():
-        axes.plot(range(len(words)), values[:len(words)], "o-", markersize=4, label=name)
+        # an untrained tower's lines lie over a trained one's
+        style = "o--" if "untrained" in name else "o-"
+        axes.plot(range(len(words)), values[:len(words)], style, markersize=4, label=name)
     axes.set(ylabel="accuracy", ylim=(-0.03, 1.06))
     axes.set_xticks(range(len(words)), words)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -151,7 +151,7 @@ def trained(step, log_scale: float, lr: float, calls: int = 2) -> tuple:
     return torch.stack(losses), weights, towers
 
 
-def variant(order="zero backward step clamp", loss=clip_loss, temperature=None, limit=LARGEST):
+def variant(order="zero backward step clamp", loss=clip_loss, temperature=None):
     """A training step with a likely mistake."""
 
     def step(clip, optimizer, pictures, ids):
@@ -165,7 +165,7 @@ def variant(order="zero backward step clamp", loss=clip_loss, temperature=None, 
             if word == "step":
                 optimizer.step()
             if word == "clamp":
-                clip.log_scale.data.clamp_(max=limit)
+                clip.log_scale.data.clamp_(max=LARGEST)
         return value.detach()
 
     return step
@@ -181,8 +181,8 @@ WRONG_STEPS = {
     "the weights stay as they were: optimizer.step() needs the gradients of backward()":
         variant("zero backward clamp"),
     "the step comes before the gradients": variant("zero step backward clamp"),
-    "the scale may grow without limit: clamp log_scale at log 100": variant("zero backward step"),
-    "the limit is 100 for the scale, so log 100 for its logarithm": variant(limit=100),
+    "the scale may grow beyond its limit: 100 for the scale is log 100 for log_scale":
+        variant("zero backward step"),
     "clamp after the step, or the step passes the limit": variant("clamp zero backward step"),
     "log_scale is the logarithm of 1 / temperature: the sign is wrong":
         variant(temperature=lambda s: s.exp()),

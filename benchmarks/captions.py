@@ -167,15 +167,18 @@ class Study:
                  for name, pairs in self.test.items()}
         classes = class_vectors(model, self.held_out)
         mixed = class_vectors(model, shuffled(self.held_out, self.tokenizer.end))
+        # each picture names the nearest of the sixty
         found = {name: right((look @ classes.T).argmax(1), self.test[name])
                  for name, look in looks.items()}
         read = looks["trained"]
         found["shuffled words"] = right((read @ mixed.T).argmax(1), self.test["trained"])
+        # a class is one word here, which no sentence of most arms' training is
         by_digit = class_vectors(model, self.words(DIGITS))
         by_colour = class_vectors(model, self.words(COLOURS))
         found["single words"] = {
             "digit": share((read @ by_digit.T).argmax(1), self.test["trained"].digits),
             "colour": share((read @ by_colour.T).argmax(1), self.test["trained"].colours)}
+        # one wording about all things, position by position
         said = [[say(PROBED, digit, colour)] for digit in range(10) for colour in range(6)]
         ids = tokens_of(self.tokenizer, said)[:, 0]
         states = model.text_model(ids)[0]

@@ -65,6 +65,7 @@ def coloured(images, labels, seed: int = 0, held_out: bool | None = False) -> Co
     # as in the scenes: ten degrees around the colour, and a little darker or lighter
     rgb = hsv_to_rgb(60 * colours + 20 * (jitter[:, 0] - 0.5), 0.85, 0.75 + 0.25 * jitter[:, 1])
     pictures = torch.empty(len(labels), 3, 32, 32, dtype=torch.uint8)
+    # a part at a time, for the sake of memory
     for i in torch.arange(len(labels)).split(2000):
         ink = pad_to(images[i], 32).float()
         pictures[i] = (ink * rgb[i, :, None, None]).round().to(torch.uint8)

@@ -60,6 +60,7 @@ def likely_embeddings(layer, x):
     def by(*order, axes=squares):
         return of(axes.permute(0, *order).flatten(3).flatten(1, 2))
 
+    # what the patches say, before the class token is put in front
     said = layer.linear(patches)
     return {
         "reshape alone keeps the order in memory, which is whole rows: permute before it":

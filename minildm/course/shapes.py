@@ -1,12 +1,12 @@
-"""A small world for lesson 07: one or two coloured shapes on 16 x 16 pixels, and sentences about them.
+"""A small world for lesson 07: one or two coloured shapes on 16 x 16 pixels, and sentences.
 
     images, scenes = draw_scenes(20_000, seed=0)       # (N, 3, 16, 16) in [-1, 1]
     ids = ids_of(sentences(scenes))                    # (N, 8): "a red disc west of a blue ring"
     right = agreement(find_shapes(images), scenes)     # is what is there what was asked for?
 
-Of the 24 pairs of a colour and a shape, four are held out: training never shows a red disc, a
-yellow ring, a green square or a cyan cross, in whatever place. Shapes are stamps that lie on whole
-pixels, so they can be found again by comparing each place with each stamp.
+Of the 18 pairs of a colour and a shape, three are held out: training never shows a red disc, a
+yellow ring or a green dot, in whatever place. Shapes are stamps that lie on whole pixels, so they
+can be found again by comparing each place with each stamp.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,8 @@ import torch.nn.functional as F
 SIZE, STAMP = 16, 7         # sides of a picture and of a shape, in pixels
 COLOURS = "red", "yellow", "green", "cyan", "blue", "magenta"
 SHAPES = "disc", "ring", "dot"
-RELATIONS = "west", "east", "north", "south"
+RELATIONS = "west", "north"
 WORDS = ("·", "a", "of", *COLOURS, *SHAPES, *RELATIONS)
-USED = 0, 2
 LENGTH = 8                  # words of a caption; shorter ones end with "·"
 EMPTY = torch.zeros(1, LENGTH, dtype=torch.long)        # no caption at all
 NOTHING = -1                # the colour and shape of a thing that is not there
@@ -53,28 +52,28 @@ class Scenes:
                       self.relations[rows])
 
 
-def is_held_out(colours, shapes, missing: int = 1):
-    """Whether training lacks this pair of a colour and a shape; each shape lacks `missing` colours."""
-    return ((colours - shapes) % len(COLOURS) < missing) & (shapes >= 0)
+def is_held_out(colours, shapes):
+    """Whether training lacks this pair of a colour and a shape."""
+    return (colours == shapes) & (shapes >= 0)
 
 
 def draw_scenes(n: int, seed: int = 0, held_out: bool = False, alone: float = 0.25,
-                same_shape: bool = False, missing: int = 1):
+                same_shape: bool = False, same_colour: bool = False):
     """n random pictures (n, 3, 16, 16) in [-1, 1] and their Scenes.
 
-    A share `alone` shows one thing, the others two of different colours and, unless `same_shape`,
-    of different shapes. held_out: the first thing is a pair that training lacks; else none is.
+    A share `alone` shows one thing, the others two of different colours and shapes, unless one of
+    them shall be the same. held_out: the first thing is a pair that training lacks; else none is.
     """
     generator = torch.Generator().manual_seed(seed)
-    first, second = _pairs(held_out, missing), _pairs(False, missing)
+    first, second = _pairs(held_out), _pairs(False)
     one = first[torch.randint(len(first), (n,), generator=generator)]              # (n, 2)
     # of all second things, a random one that fits the first
     other = second[None].expand(n, -1, -1)
-    fits = other[..., 0] != one[:, None, 0]
+    fits = (other[..., 0] == one[:, None, 0]) == same_colour
     fits &= (other[..., 1] == one[:, None, 1]) == same_shape
     pick = (torch.rand(fits.shape, generator=generator) * fits).argmax(1)
     pair = torch.stack([one, second[pick]], 1)                                     # (n, 2, 2)
-    relations = torch.tensor(USED)[torch.randint(len(USED), (n,), generator=generator)]
+    relations = torch.randint(len(RELATIONS), (n,), generator=generator)
     single = torch.rand(n, generator=generator) < alone
     pair[single, 1] = NOTHING
     relations[single] = NOTHING
@@ -82,23 +81,20 @@ def draw_scenes(n: int, seed: int = 0, held_out: bool = False, alone: float = 0.
     return paint(scenes), scenes
 
 
-def _pairs(held_out: bool, missing: int):
+def _pairs(held_out: bool):
     """The pairs (colour, shape) that are held out, or those that are not: (K, 2)."""
     every = torch.cartesian_prod(torch.arange(len(COLOURS)), torch.arange(len(SHAPES)))
-    return every[is_held_out(*every.T, missing) == held_out]
+    return every[is_held_out(*every.T) == held_out]
 
 
 def _centres(relations, generator):
-    """Where things lie: one alone anywhere, of two each in its half of the picture; (N, 2, 2)."""
+    """Where things lie: one alone near the middle, of two each in its half; (N, 2, 2)."""
     n = len(relations)
     low, middle = STAMP // 2, SIZE // 2
     anywhere = torch.randint(middle - 2, middle + 2, (n, 2, 2), generator=generator)
     near = torch.randint(low, low + 2, (n, 2), generator=generator)
     near[:, 1] += SIZE // 2
-    # right of and below: the first thing lies further on
-    turned = (relations == 1) | (relations == 3)
-    near = torch.where(turned[:, None], near.flip(1), near)
-    axis = (relations >= 2).long()[:, None, None].expand(-1, 2, 1)
+    axis = relations.clamp(min=0)[:, None, None].expand(-1, 2, 1)
     placed = anywhere.scatter(2, axis, near[..., None])
     return torch.where((relations < 0)[:, None, None], anywhere, placed)
 
@@ -140,6 +136,11 @@ def ids_of(captions: list[str], length: int = LENGTH):
     return torch.tensor(rows)
 
 
+def word_columns(ids):
+    """Which words of two-thing captions (N, 8) are colours and shapes: (N, 2 kinds, 2 things)."""
+    return torch.tensor([[1, 6], [2, 7]]).expand(len(ids), 2, 2)
+
+
 # ---- what is there
 
 def find_shapes(images, most: int = 2) -> Scenes:
@@ -179,16 +180,28 @@ def _one_hot(x, y, side: int):
 
 
 def in_order(found: Scenes, wanted: Scenes) -> Scenes:
-    """The found things, two a picture, with the one that is more like the first wanted one first."""
+    """The found things, two a picture, with the one first that is more like the first wanted."""
     def likeness(a, b):
         return (2 * (found.colours[:, a] == wanted.colours[:, b]).long()
                 + (found.shapes[:, a] == wanted.shapes[:, b]).long())
 
     turned = likeness(1, 0) + likeness(0, 1) > likeness(0, 0) + likeness(1, 1)
+    return _turned(found, turned, wanted.relations)
+
+
+def _turned(scenes: Scenes, turned, relations) -> Scenes:
+    """Scenes whose two things change places where `turned` (N,) is true."""
     order = torch.where(turned[:, None], torch.tensor([1, 0]), torch.tensor([0, 1]))
-    colours, shapes = found.colours.gather(1, order), found.shapes.gather(1, order)
-    centres = found.centres.gather(1, order[..., None].expand(-1, -1, 2))
-    return Scenes(colours, shapes, centres, wanted.relations)
+    centres = scenes.centres.gather(1, order[..., None].expand(-1, -1, 2))
+    return Scenes(scenes.colours.gather(1, order), scenes.shapes.gather(1, order), centres,
+                  relations)
+
+
+def by_place(found: Scenes, before: Scenes) -> Scenes:
+    """The found things, two a picture, in the order of those that lay nearest to them before."""
+    gap = (found.centres[:, :, None] - before.centres[:, None]).float().norm(dim=-1)    # (N, 2, 2)
+    turned = gap[:, 0, 1] + gap[:, 1, 0] < gap[:, 0, 0] + gap[:, 1, 1]
+    return _turned(found, turned, before.relations)
 
 
 def agreement(found: Scenes, wanted: Scenes) -> dict[str, torch.Tensor]:
@@ -213,10 +226,7 @@ def stands(centres, relations):
     Where there is no relation, -1, it does.
     """
     across = centres[:, 1] - centres[:, 0]                                     # (N, 2): x, y
-    axis = (relations >= 2).long()[:, None]
-    ahead = across.gather(1, axis)[:, 0]
-    # right of and below: the first lies further on
-    ahead = torch.where(relations % 2 == 1, -ahead, ahead)
+    ahead = across.gather(1, relations.clamp(min=0)[:, None])[:, 0]
     return (relations < 0) | (ahead > STAMP // 2)
 
 

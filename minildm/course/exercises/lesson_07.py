@@ -1,4 +1,4 @@
-"""The checks of lesson 07 on the block: attention from a picture to words, and its residual steps."""
+"""The checks of lesson 07 on the block: attention from a picture to words, and two steps."""
 
 import torch
 import torch.nn.functional as F
@@ -133,7 +133,7 @@ def likely_attentions(module, x, words, said):
 # ---- the block -----------------------------------------------------------------------------------
 
 class WordBlock(nn.Module):
-    """A map h (B, C, H, W) asks words (B, M, context_dim), and each position thinks: (B, C, H, W)."""
+    """A map h (B, C, H, W) asks words (B, M, context_dim), and thinks: (B, C, H, W)."""
 
     def __init__(self, channels, context_dim, heads):
         super().__init__()
@@ -163,7 +163,8 @@ def check_WordBlock(answer):
         got = block.case((h, words), want, likely_blocks(wanted, h, words), where=f"h {shape}")
         compare_gradients(got, want, h=h, words=words)
         block.case((h, words, said), wanted(h, words, said), {
-            "`said` is left aside: hand it on to the attention": want.detach()}, where="with `said`")
+            "`said` is left aside: hand it on to the attention": want.detach(),
+        }, where="with `said`")
         if not isinstance(getattr(block.function, "attention", None), nn.Module):
             fail("call the attention `self.attention`: later cells look for it")
         answer.right += 1
@@ -189,7 +190,8 @@ def likely_blocks(block, h, words):
 
     wide = h.shape[0], h.shape[1], h.shape[3], h.shape[2]
     return {
-        "attention is a residual step: x is added to it": back(asked + block.mlp(block.norm2(asked))),
+        "attention is a residual step: x is added to it":
+            back(asked + block.mlp(block.norm2(asked))),
         "the second step is residual too: add its input": back(block.mlp(block.norm2(first))),
         "the second step adds to what attention has made, not to the input":
             back(x + block.mlp(block.norm2(first))),

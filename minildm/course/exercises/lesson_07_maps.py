@@ -1,4 +1,4 @@
-"""The checks of lesson 07 on what attention shows: maps of words, drawing, and where a word points."""
+"""The checks of lesson 07 on what attention shows: maps, drawing, and where a word points."""
 
 import torch
 from torch import nn

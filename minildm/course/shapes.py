@@ -9,14 +9,16 @@ yellow ring or a green dot, in whatever place. Shapes are stamps that lie on who
 can be found again by comparing each place with each stamp.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
 SIZE, STAMP = 16, 7         # sides of a picture and of a shape, in pixels
+REACH = STAMP // 2          # from a stamp's middle to its edge
 COLOURS = "red", "yellow", "green", "cyan", "blue", "magenta"
 SHAPES = "disc", "ring", "dot"
+# of the first thing to the second; the index is the axis, x or y, along which they differ
 RELATIONS = "west", "north"
 WORDS = ("·", "a", "of", *COLOURS, *SHAPES, *RELATIONS)
 LENGTH = 8                  # words of a caption; shorter ones end with "·"
@@ -28,10 +30,12 @@ CLEAR = 0.5                 # a stamp must explain this share of the ink under i
 
 def stamps():
     """The three shapes as ink, (3, 7, 7), 0 or 1."""
-    at = torch.arange(STAMP) - STAMP // 2
+    at = torch.arange(STAMP) - REACH
     radius = (at[:, None]**2 + at**2).sqrt()
     disc = radius < 3.3
-    return torch.stack([disc, disc & (radius > 1.9), radius < 1.9]).float()
+    ring = disc & (radius > 1.9)
+    dot = radius < 1.9
+    return torch.stack([disc, ring, dot]).float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +70,18 @@ def draw_scenes(n: int, seed: int = 0, held_out: bool = False, alone: float = 0.
     """
     generator = torch.Generator().manual_seed(seed)
     first, second = _pairs(held_out), _pairs(False)
-    one = first[torch.randint(len(first), (n,), generator=generator)]              # (n, 2)
+    chosen = torch.randint(len(first), (n,), generator=generator)
+    one = first[chosen]                                                    # (n, 2)
     # of all second things, a random one that fits the first
-    other = second[None].expand(n, -1, -1)
-    fits = (other[..., 0] == one[:, None, 0]) == same_colour
-    fits &= (other[..., 1] == one[:, None, 1]) == same_shape
-    pick = (torch.rand(fits.shape, generator=generator) * fits).argmax(1)
-    pair = torch.stack([one, second[pick]], 1)                                     # (n, 2, 2)
+    alike = second[None] == one[:, None]                                   # (n, K, 2)
+    fits = (alike[..., 0] == same_colour) & (alike[..., 1] == same_shape)
+    luck = torch.rand(fits.shape, generator=generator)
+    two = second[(luck * fits).argmax(1)]
     relations = torch.randint(len(RELATIONS), (n,), generator=generator)
     single = torch.rand(n, generator=generator) < alone
-    pair[single, 1] = NOTHING
+    two[single] = NOTHING
     relations[single] = NOTHING
+    pair = torch.stack([one, two], 1)                                      # (n, 2, 2)
     scenes = Scenes(pair[..., 0], pair[..., 1], _centres(relations, generator), relations)
     return paint(scenes), scenes
 
@@ -89,29 +94,35 @@ def _pairs(held_out: bool):
 
 def _centres(relations, generator):
     """Where things lie: one alone near the middle, of two each in its half; (N, 2, 2)."""
-    n = len(relations)
-    low, middle = STAMP // 2, SIZE // 2
-    anywhere = torch.randint(middle - 2, middle + 2, (n, 2, 2), generator=generator)
-    near = torch.randint(low, low + 2, (n, 2), generator=generator)
-    near[:, 1] += SIZE // 2
+    n, middle = len(relations), SIZE // 2
+    central = torch.randint(middle - 2, middle + 2, (n, 2, 2), generator=generator)
+    # along their axis, two things lie at either side
+    apart = torch.randint(REACH, REACH + 2, (n, 2), generator=generator)
+    apart[:, 1] += middle
     axis = relations.clamp(min=0)[:, None, None].expand(-1, 2, 1)
-    placed = anywhere.scatter(2, axis, near[..., None])
-    return torch.where((relations < 0)[:, None, None], anywhere, placed)
+    placed = central.scatter(2, axis, apart[..., None])
+    return torch.where((relations < 0)[:, None, None], central, placed)
 
 
 def paint(scenes: Scenes):
     """The pictures of scenes, (N, 3, 16, 16) in [-1, 1]; things lie on black."""
     light = torch.zeros(len(scenes), 3, SIZE, SIZE)
-    for colour, shape, centre in zip(scenes.colours.T, scenes.shapes.T,
-                                     scenes.centres.transpose(0, 1), strict=True):
-        for k, stamp in enumerate(stamps()):
-            rows = (shape == k).nonzero()[:, 0]
-            x, y = centre[rows].T
-            spot = torch.zeros(len(rows), 1, SIZE, SIZE)
-            spot[torch.arange(len(rows)), 0, y, x] = 1.0
-            ink = F.conv2d(spot, stamp[None, None], padding=STAMP // 2)
-            light[rows] += ink * RGB[colour[rows]][:, :, None, None]
+    for k in range(scenes.shapes.shape[1]):
+        for shape, stamp in enumerate(stamps()):
+            rows = (scenes.shapes[:, k] == shape).nonzero()[:, 0]
+            spot = _spots(scenes.centres[rows, k], SIZE)
+            ink = F.conv2d(spot, stamp[None, None], padding=REACH)
+            colour = RGB[scenes.colours[rows, k]]
+            light[rows] += ink * colour[:, :, None, None]
     return 2 * light.clamp(0, 1) - 1
+
+
+def _spots(places, side: int):
+    """Black pictures with one white pixel each, at places (N, 2) as x, y: (N, 1, side, side)."""
+    spot = torch.zeros(len(places), 1, side, side)
+    x, y = places.T
+    spot[torch.arange(len(places)), 0, y, x] = 1.0
+    return spot
 
 
 # ---- words
@@ -119,11 +130,13 @@ def paint(scenes: Scenes):
 def sentences(scenes: Scenes) -> list[str]:
     """A sentence for each scene: "a red disc", "a red disc west of a blue ring"."""
     found = []
-    for colours, shapes, relation in zip(scenes.colours.tolist(), scenes.shapes.tolist(),
-                                         scenes.relations.tolist(), strict=True):
-        things = [f"{COLOURS[c]} {SHAPES[s]}" for c, s in zip(colours, shapes, strict=True)
-                  if s >= 0]
-        found.append("a " + f" {RELATIONS[relation]} of a ".join(things))
+    for k in range(len(scenes)):
+        things = []
+        pairs = zip(scenes.colours[k].tolist(), scenes.shapes[k].tolist(), strict=True)
+        for colour, shape in pairs:
+            if shape != NOTHING:
+                things.append(f"a {COLOURS[colour]} {SHAPES[shape]}")
+        found.append(f" {RELATIONS[scenes.relations[k]]} of ".join(things))
     return found
 
 
@@ -131,8 +144,8 @@ def ids_of(captions: list[str], length: int = LENGTH):
     """The numbers of a caption's words, (N, length), filled up with 0, the word "·"."""
     rows = []
     for caption in captions:
-        ids = [WORDS.index(word) for word in caption.split()][:length]
-        rows.append(ids + [0] * (length - len(ids)))
+        ids = [WORDS.index(word) for word in caption.split()]
+        rows.append((ids + [0] * length)[:length])
     return torch.tensor(rows)
 
 
@@ -148,60 +161,67 @@ def find_shapes(images, most: int = 2) -> Scenes:
 
     Each place is compared with each stamp: the share of the ink there that the stamp explains is
     1 - |ink - stamp|^2 / |stamp|^2. The best one is found, wiped out, and the search goes on.
-    Relations are left out: two things may lie left of and above each other.
+    Relations are left out: two things may lie west and north of each other.
     """
     light = ((images + 1) / 2).clamp(0, 1)
-    ink, bank = light.amax(1, keepdim=True), stamps()[:, None]
-    strokes = bank.sum((1, 2, 3))[None, :, None, None]
+    ink = light.amax(1, keepdim=True)
     things = []
     for _ in range(most):
-        # |ink - stamp|^2 = |ink|^2 - 2 ink . stamp + |stamp|^2 in each window
-        energy = F.conv2d(ink.square(), torch.ones_like(bank[:1]))
-        explained = (2 * F.conv2d(ink, bank) - energy) / strokes               # (N, 4, 10, 10)
-        score, at = explained.flatten(1).max(1)
-        shape, y, x = torch.unravel_index(at, explained.shape[1:])
-        window = F.conv_transpose2d(_one_hot(x, y, explained.shape[-1]), torch.ones_like(bank[:1]))
-        mask = F.conv_transpose2d(_one_hot(x, y, explained.shape[-1]), bank[:, :1].squeeze(1)[None])
-        mask = mask[torch.arange(len(mask)), shape][:, None]
-        mean = (light * mask).sum((2, 3)) / mask.sum((2, 3))                   # (N, 3)
-        there = score > CLEAR
+        score, shape, corner = _best_stamp(ink)
+        # the stamp that was found, and its whole window, at its place
+        spot = _spots(corner, SIZE - STAMP + 1)
+        window = F.conv_transpose2d(spot, torch.ones(1, 1, STAMP, STAMP))
+        mask = F.conv_transpose2d(spot, stamps()[None])
+        mask = mask[torch.arange(len(mask)), shape][:, None]               # (N, 1, 16, 16)
+        mean = (light * mask).sum((2, 3)) / mask.sum((2, 3))               # (N, 3)
         colour = torch.cdist(mean, RGB).argmin(1)
-        things.append((torch.where(there, colour, NOTHING), torch.where(there, shape, NOTHING),
-                       torch.stack([x, y], 1) + STAMP // 2))
+        seen = torch.stack([colour, shape], 1)
+        seen[score < CLEAR] = NOTHING
+        things.append(torch.cat([seen, corner + REACH], 1))
         ink = ink * (1 - window)
-    colours, shapes, centres = (torch.stack(part, 1) for part in zip(*things, strict=True))
-    return Scenes(colours, shapes, centres, torch.full((len(images),), NOTHING))
+    found = torch.stack(things, 1)                                         # (N, K, 4)
+    nothing = torch.full((len(images),), NOTHING)
+    return Scenes(found[..., 0], found[..., 1], found[..., 2:], nothing)
 
 
-def _one_hot(x, y, side: int):
-    spot = torch.zeros(len(x), 1, side, side)
-    spot[torch.arange(len(x)), 0, y, x] = 1.0
-    return spot
+def _best_stamp(ink):
+    """How well the best stamp explains ink (N, 1, 16, 16), which it is, and its corner (N, 2)."""
+    bank = stamps()[:, None]                                               # (3, 1, 7, 7)
+    strokes = bank.sum((1, 2, 3))[:, None, None]
+    # |ink - stamp|^2 = |ink|^2 - 2 ink . stamp + |stamp|^2 in each window
+    energy = F.conv2d(ink.square(), torch.ones_like(bank[:1]))
+    explained = (2 * F.conv2d(ink, bank) - energy) / strokes               # (N, 3, 10, 10)
+    score, at = explained.flatten(1).max(1)
+    shape, y, x = torch.unravel_index(at, explained.shape[1:])
+    return score, shape, torch.stack([x, y], 1)
 
 
 def in_order(found: Scenes, wanted: Scenes) -> Scenes:
     """The found things, two a picture, with the one first that is more like the first wanted."""
-    def likeness(a, b):
-        return (2 * (found.colours[:, a] == wanted.colours[:, b]).long()
-                + (found.shapes[:, a] == wanted.shapes[:, b]).long())
+    colours = found.colours[:, :, None] == wanted.colours[:, None]         # (N, 2, 2)
+    likeness = 2 * colours.long() + (found.shapes[:, :, None] == wanted.shapes[:, None])
+    return _turned(found, _crossed(likeness) > 0, wanted.relations)
 
-    turned = likeness(1, 0) + likeness(0, 1) > likeness(0, 0) + likeness(1, 1)
-    return _turned(found, turned, wanted.relations)
+
+def by_place(found: Scenes, before: Scenes) -> Scenes:
+    """The found things, two a picture, in the order of those that lay nearest to them before."""
+    across = found.centres[:, :, None] - before.centres[:, None]           # (N, 2, 2, 2)
+    gap = across.float().norm(dim=-1)
+    return _turned(found, _crossed(gap) < 0, before.relations)
+
+
+def _crossed(table):
+    """The sum of the two crossed pairs of (N, 2, 2) less that of the two straight ones: (N,)."""
+    straight = table[:, 0, 0] + table[:, 1, 1]
+    return table[:, 0, 1] + table[:, 1, 0] - straight
 
 
 def _turned(scenes: Scenes, turned, relations) -> Scenes:
     """Scenes whose two things change places where `turned` (N,) is true."""
     order = torch.where(turned[:, None], torch.tensor([1, 0]), torch.tensor([0, 1]))
     centres = scenes.centres.gather(1, order[..., None].expand(-1, -1, 2))
-    return Scenes(scenes.colours.gather(1, order), scenes.shapes.gather(1, order), centres,
-                  relations)
-
-
-def by_place(found: Scenes, before: Scenes) -> Scenes:
-    """The found things, two a picture, in the order of those that lay nearest to them before."""
-    gap = (found.centres[:, :, None] - before.centres[:, None]).float().norm(dim=-1)    # (N, 2, 2)
-    turned = gap[:, 0, 1] + gap[:, 1, 0] < gap[:, 0, 0] + gap[:, 1, 1]
-    return _turned(found, turned, before.relations)
+    return replace(scenes, colours=scenes.colours.gather(1, order), centres=centres,
+                   shapes=scenes.shapes.gather(1, order), relations=relations)
 
 
 def agreement(found: Scenes, wanted: Scenes) -> dict[str, torch.Tensor]:
@@ -212,8 +232,10 @@ def agreement(found: Scenes, wanted: Scenes) -> dict[str, torch.Tensor]:
     all: everything.
     """
     placed = in_order(found, wanted)
+    # one number for a shape in its colour
     binding = _same(10 * found.shapes + found.colours, 10 * wanted.shapes + wanted.colours)
-    place = stands(placed.centres, wanted.relations) & (placed.shapes == wanted.shapes).any(1)
+    something = (placed.shapes == wanted.shapes).any(1)
+    place = stands(placed.centres, wanted.relations) & something
     return {"count": _same(found.shapes >= 0, wanted.shapes >= 0),
             "colour": _same(found.colours, wanted.colours),
             "shape": _same(found.shapes, wanted.shapes),
@@ -225,9 +247,9 @@ def stands(centres, relations):
 
     Where there is no relation, -1, it does.
     """
-    across = centres[:, 1] - centres[:, 0]                                     # (N, 2): x, y
+    across = centres[:, 1] - centres[:, 0]                                 # (N, 2): x, y
     ahead = across.gather(1, relations.clamp(min=0)[:, None])[:, 0]
-    return (relations < 0) | (ahead > STAMP // 2)
+    return (relations < 0) | (ahead > REACH)
 
 
 def _same(a, b):

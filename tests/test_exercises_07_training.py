@@ -11,7 +11,7 @@ HELPERS = {"random": random, "add_noise": add_noise, "expand": expand, "cosine":
 # a word for each caption, as most answers begin
 DRAWN = "torch.rand(len(ids), 1, generator=generator)"
 LOSS = """
-    t = torch.rand(len(images), generator=generator)
+    t = torch.rand(len(images), generator=generator).sqrt()
     noise = torch.randn(images.shape, generator=generator)
     x_t = add_noise(schedule, images, noise, t)
     return (network(x_t, t, ids) - images).square().mean()
@@ -42,7 +42,7 @@ RIGHT = [
     ("caption_loss", LOSS),
     ("caption_loss", """
         noise = torch.empty_like(images).normal_(generator=generator)
-        t = torch.rand(images.shape[:1], generator=generator)
+        t = torch.rand(images.shape[:1], generator=generator) ** 0.5
         a, s = schedule.alpha(expand(t, images)), schedule.sigma(expand(t, images))
         return F.mse_loss(network(a * images + s * noise, t, ids), images)
      """),
@@ -90,10 +90,9 @@ RIGHT = [
 WRONG = [
     ("caption_loss", "time of its own", changed(LOSS, "torch.rand(len(images), generator=generator)",
                                                 "torch.rand(1, generator=generator).expand(len(images))")),
-    ("caption_loss", "uniform", changed(LOSS, "torch.rand(len", "torch.randn(len",
-                                        "generator=generator)\n    noise",
-                                        "generator=generator).sigmoid()\n    noise")),
-    ("caption_loss", "between 0 and 1", changed(LOSS, "torch.rand(len", "torch.randn(len")),
+    ("caption_loss", "take their root", changed(LOSS, ".sqrt()", "")),
+    ("caption_loss", "the root of", changed(LOSS, ".sqrt()", ".square()")),
+    ("caption_loss", "between 0 and 1", changed(LOSS, ".sqrt()", ".mul(2)")),
     ("caption_loss", "not the clean pictures", changed(LOSS, "network(x_t", "network(images")),
     ("caption_loss", "mixed otherwise", changed(LOSS, "network(x_t", "network(noise")),
     ("caption_loss", "mixed otherwise", changed(LOSS, "images, noise, t)", "noise, images, t)")),

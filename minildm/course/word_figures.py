@@ -12,7 +12,7 @@ ENOUGH = 12     # pixels of one colour: fewer may be a stroke's edge
 
 
 def show_word_maps(picture, words: list[str], maps, alt: str):
-    """Draw a picture (3, H, W), then for each word its map (h, w) over the grey picture.
+    """Draw a picture (3, H, W), then for each word its map (h, w) with the picture's outlines.
 
     All maps share one scale, from no weight to the largest.
     """
@@ -25,9 +25,11 @@ def show_word_maps(picture, words: list[str], maps, alt: str):
     first, *others = axes.flat
     first.imshow(light.permute(1, 2, 0), interpolation="nearest")
     first.set_title("drawn")
+    # a pixel's middle lies half a pixel from its edge
+    at = torch.arange(side) + 0.5
     for each, word, weights in zip(others, words, maps, strict=False):
-        each.imshow(light.mean(0), cmap="gray", vmin=0, vmax=1, extent=(0, side, side, 0))
-        drawn = each.imshow(weights, alpha=0.7, extent=(0, side, side, 0), vmin=0, vmax=maps.max())
+        drawn = each.imshow(weights, extent=(0, side, side, 0), vmin=0, vmax=maps.max())
+        each.contour(at, at, light.amax(0), levels=[0.5], colors="white", linewidths=1)
         each.set_title(word)
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="weight")
     show(figure, alt=alt)

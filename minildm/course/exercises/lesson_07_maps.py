@@ -127,6 +127,7 @@ def judge_drawn(result, schedule, noise, ts, told):
             drawn_with(schedule, noise, ts, told, "x"),
     }, where=where)
     compare(result[1], maps, {
+        "ids and said changed places: the maps are of ids": swapped[1],
         "the maps of the last step alone: the mean over the steps": every[-1],
         "the maps of the first step alone: the mean over the steps": every[0],
         "the sum over the steps, the mean is wanted": every.sum(0),

@@ -62,7 +62,18 @@ from minildm.course.exercises.lesson_05_solvers import (
     check_to_x0,
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
-from minildm.course.exercises.lesson_07 import *  # noqa: F403
+from minildm.course.exercises.lesson_07 import check_CrossAttention, check_WordBlock
+from minildm.course.exercises.lesson_07_maps import (
+    check_draw_watched,
+    check_points_at,
+    check_word_maps,
+)
+from minildm.course.exercises.lesson_07_net import check_WordNet
+from minildm.course.exercises.lesson_07_training import (
+    check_caption_loss,
+    check_drop_captions,
+    check_fit_captions,
+)
 from minildm.course.exercises.lesson_08 import (
     check_cfg,
     check_classifier_guidance,

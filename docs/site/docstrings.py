@@ -19,7 +19,7 @@ def indent_of(line: str) -> int:
 
 
 def blocks_of(lines: list[str]) -> list[list[str]]:
-    """Lines in blocks: a paragraph, an item of a list with its lines, or indented lines with the gaps between."""
+    """Lines in blocks: a paragraph, an item of a list with its further lines, or indented lines."""
     blocks, kind = [], None
     for line in lines:
         item = line.startswith("- ")

@@ -42,22 +42,22 @@ class Links:
     def file(self, path: str) -> str:
         return f"{self.repository}/blob/{self.branch}/{path}"
 
-    def buttons(self, name: str) -> list[tuple[str, str, str]]:
+    def buttons(self, name: str, to_root: str) -> list[tuple[str, str, str]]:
         """(label, address, title) of each way to open a lesson; the notebook itself comes first."""
-        rows = [("Download", f"../notebooks/{name}", "The student's notebook, without solutions")]
+        rows = [("Download", f"{to_root}notebooks/{name}", "The student's notebook, without solutions")]
         if self.on_github:
             rows += [("Colab", self.colab(name), "Open the student's notebook in Google Colab"),
                      ("Binder", self.binder(name), "Open the student's notebook in Binder")]
         if self.repository:
-            rows.append(("With solutions", self.file(f"lessons/{name}"), "The solved notebook in the repository"))
+            rows.append(("With solutions", self.file(f"lessons/{name}"), "The solved notebook"))
         rows.append(("Local Jupyter", self.local(name), "Open it in the JupyterLab that make lab started"))
         return rows
 
-    def bar(self, name: str) -> str:
+    def bar(self, name: str, to_root: str = "../") -> str:
         """The row of buttons as HTML."""
         links = [f'<a class="btn btn-sm btn-outline-primary" href="{escape(address)}" title="{escape(title)}"'
                  f'{" download" if label == "Download" else ""}>{label}</a>'
-                 for label, address, title in self.buttons(name)]
+                 for label, address, title in self.buttons(name, to_root)]
         return f'<div class="open-lesson" role="group" aria-label="Open this lesson">{" ".join(links)}</div>'
 
 

@@ -6,7 +6,7 @@ The page is the student's version with the stored outputs. Under each exercise s
 import copy
 
 from nbformat.v4 import new_code_cell, new_markdown_cell
-from student import cut, student_version
+from student import student_version
 
 from docs.site.links import Links
 
@@ -20,17 +20,18 @@ if "google.colab" in sys.modules:
     import os
 
     import torch
-    os.environ["MINILDM_BUDGET"] = "gpu" if torch.cuda.is_available() else "cpu"   # how much the lesson computes"""
+    os.environ["MINILDM_BUDGET"] = "gpu" if torch.cuda.is_available() else "cpu"
+"""
 
 
 def set_up_cell(links: Links):
-    cell = new_code_cell(SET_UP.format(repository=links.repository))
+    cell = new_code_cell(SET_UP.format(repository=links.repository).strip())
     cell.id = "set-up"                   # the same on each build
     return cell
 
 
 def for_student(lesson, links: Links):
-    """The notebook behind the buttons: without solutions and outputs; where it can be opened in Colab, ready for it."""
+    """The notebook behind the buttons: without solutions and outputs, with a first cell for Colab."""
     lesson = student_version(lesson)
     if links.on_github:
         lesson.cells.insert(1, set_up_cell(links))
@@ -71,7 +72,7 @@ def describe_figures(lesson) -> int:
 
 
 def for_page(lesson, links: Links, name: str):
-    """The notebook that Sphinx reads: stubs with their solutions folded, buttons, outputs as they are stored."""
+    """The notebook that Sphinx reads: stubs, their solutions folded, the stored outputs, buttons."""
     describe_figures(lesson := copy.deepcopy(lesson))
     page, cells = student_version(lesson), []
     for whole, cell in zip(lesson.cells, page.cells, strict=True):

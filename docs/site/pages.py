@@ -3,9 +3,6 @@
 import pkgutil
 import re
 from dataclasses import dataclass
-from pathlib import Path
-
-import nbformat
 
 import minildm
 
@@ -53,8 +50,7 @@ def rows_of(markdown: str) -> dict[str, str]:
     return {key.lower(): value for key, value in rows if not set(key) <= set("- ")}
 
 
-def read_lesson(path: Path) -> Lesson:
-    notebook = nbformat.read(path, 4)
+def read_lesson(stem: str, notebook) -> Lesson:
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     paragraphs = [" ".join(p.split()) for p in texts[0].split("\n\n")]
     question = next((p.replace("**", "") for p in paragraphs if p.startswith("**")), "")
@@ -62,7 +58,7 @@ def read_lesson(path: Path) -> Lesson:
     points = [cell.metadata.nbgrader.get("points", 0) for cell in notebook.cells
               if cell.metadata.get("nbgrader", {}).get("grade")]
     title = re.search(r"^# (.+)$", texts[0], re.M)[1]
-    return Lesson(path.stem, title, question.removeprefix("The question. "), header, len(points), sum(points))
+    return Lesson(stem, title, question.removeprefix("The question. "), header, len(points), sum(points))
 
 
 def short_time(text: str) -> str:
@@ -70,14 +66,14 @@ def short_time(text: str) -> str:
     return re.split(r"[;(]", text)[-1 if ";" in text else 0].strip(" )") or "–"
 
 
-def toctree(entries, caption: str = "", maxdepth: int = 1) -> str:
-    options = f":maxdepth: {maxdepth}\n:hidden:\n" + (f":caption: {caption}\n" if caption else "")
-    return "\n".join(["```{toctree}", options, *entries, "```", ""])
+def toctree(entries, hidden: bool = True) -> str:
+    return "\n".join(["```{toctree}", ":maxdepth: 1", *[":hidden:"] * hidden, "", *entries, "```", ""])
 
 
 def syllabus(lessons: list[Lesson]) -> str:
     """All lessons in a table, then what each needs and what can be done after it."""
-    table = ["| lesson | its question | time with the exercises | exercises | points |", "| --- | --- | --- | --- | --- |"]
+    table = ["| lesson | its question | time with the exercises | exercises | points |",
+             "| --- | --- | --- | --- | --- |"]
     for one in lessons:
         table.append(f"| [{one.title}](lessons/{one.stem}.ipynb) | {one.question} | {short_time(one.time)} "
                      f"| {one.exercises} | {one.points} |")
@@ -87,16 +83,17 @@ def syllabus(lessons: list[Lesson]) -> str:
         parts += [f"## {one.title}", f"*{one.question}* [Open the lesson](lessons/{one.stem}.ipynb)",
                   "\n".join(f"- **{name}**: {text}" for name, text in lines if text)]
     total = sum(one.exercises for one in lessons), sum(one.points for one in lessons)
-    intro = (f"{len(lessons)} lessons with {total[0]} exercises, {total[1]} points in all. Each lesson starts alone: none "
-             "needs another's run, and where you have not written a piece, the package's stands in for it.")
+    intro = (f"{len(lessons)} lessons with {total[0]} exercises, {total[1]} points in all. Each lesson "
+             "starts alone: none needs another's run, and where you have not written a piece, the "
+             "package's stands in for it.")
     stems = [f"lessons/{one.stem}" for one in lessons]
     return "\n\n".join(["# Syllabus", intro, "\n".join(table), *parts, toctree(stems)])
 
 
 def cards(lessons: list[Lesson]) -> str:
     """The lessons as a grid of links for the front page."""
-    items = [f'<li><a href="lessons/{one.stem}.html"><strong>{one.title}</strong> <span>{one.question}</span></a></li>'
-             for one in lessons]
+    items = [f'<li><a href="lessons/{one.stem}.html"><strong>{one.title}</strong> '
+             f'<span>{one.question}</span></a></li>' for one in lessons]
     return '<ul class="lesson-cards">\n' + "\n".join(items) + "\n</ul>"
 
 
@@ -107,18 +104,21 @@ def modules() -> dict[str, list[str]]:
     return {"minildm": [m for m in found if m.split(".")[1] not in WINGS]} | wings
 
 
+def full_name(wing: str) -> str:
+    return wing if wing == "minildm" else f"minildm.{wing}"
+
+
 def reference() -> dict[str, str]:
     """The pages of the API reference by name; autodoc fills them from the docstrings."""
     wings = modules()
     texts = {"minildm": "the model, the devices, the commands"} | WINGS
     pages = {}
     for wing, names in wings.items():
-        title = "minildm" if wing == "minildm" else f"minildm.{wing}"
-        body = [f"# {title}", f"{texts[wing][0].upper()}{texts[wing][1:]}."]
+        body = [f"# {full_name(wing)}", f"{texts[wing][0].upper()}{texts[wing][1:]}."]
         for name in names:
             body += [f"## {name}", "```{eval-rst}", f".. automodule:: {name}", "   :members:", "```"]
         pages[wing] = "\n\n".join(body[:2]) + "\n\n" + "\n".join(body[2:]) + "\n"
-    listed = "\n".join(f"- [{'minildm' if w == 'minildm' else f'minildm.{w}'}]({w}.md): {texts[w]}" for w in wings)
+    listed = "\n".join(f"- [{full_name(wing)}]({wing}.md): {texts[wing]}" for wing in wings)
     pages["index"] = ("# Reference\n\nWhat the package's docstrings say, module by module.\n\n"
                       f"{listed}\n\n{toctree(wings)}")
     return pages

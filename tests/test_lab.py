@@ -1,4 +1,4 @@
-"""Lessons in JupyterLab, in a browser: what a student sees of a wrong answer, of a right one, and of a slider."""
+"""Lessons in JupyterLab, in a browser: a wrong answer is red, a right one green, a slider draws anew."""
 
 import contextlib
 import os
@@ -44,7 +44,8 @@ def lab(folder: Path):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--ServerApp.port={address[17:]}",
                "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
                "--LabApp.expose_app_in_browser=True", "--allow-root"]
-    server = subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(folder / "lab.log", "wb") as log:
+        server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -91,7 +92,7 @@ class Session:
 
     def find(self, part: str) -> int:
         """The first code cell with these words."""
-        return next(i for i, cell in enumerate(self.cells) if cell.cell_type == "code" and part in cell.source)
+        return next(i for i, c in enumerate(self.cells) if c.cell_type == "code" and part in c.source)
 
     def graded(self, grade_id: str) -> int:
         ids = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in self.cells]
@@ -124,10 +125,11 @@ def noising(page):
 
 def reds_and_greens(page) -> list[tuple[str, str]]:
     """(text, colour) of what stands under the cell that was run: an error's background, else the ink."""
-    return page.eval_on_selector_all("#cell-of-test .jp-OutputArea-output", """outputs => outputs.map(output => {
+    return page.eval_on_selector_all("#cell-of-test .jp-OutputArea-output", """all => all.map(output => {
       const error = /error|stderr/.test(output.dataset.mimeType);
       const ink = output.querySelector("span") || output;
-      return [output.innerText.trim(), getComputedStyle(error ? output : ink)[error ? "backgroundColor" : "color"]];
+      const style = getComputedStyle(error ? output : ink);
+      return [output.innerText.trim(), error ? style.backgroundColor : style.color];
     })""")
 
 

@@ -14,7 +14,8 @@ ANSWER = "def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUT
 
 
 def figure(**words):
-    return new_output("display_data", data={"image/png": "AAAA"}, metadata={"image/png": words} if words else {})
+    metadata = {"image/png": words} if words else {}
+    return new_output("display_data", data={"image/png": "AAAA"}, metadata=metadata)
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def lesson():
     answer = new_code_cell(ANSWER, execution_count=1, metadata={
         "nbgrader": {"grade_id": "ex1", "grade": False, "solution": True}})
     drawn = new_code_cell("draw()", execution_count=3, outputs=[figure(alt="a circle"), figure()])
-    return new_notebook(cells=[new_markdown_cell(head), answer, check, new_markdown_cell("## 1 · See"), drawn])
+    texts = new_markdown_cell(head), new_markdown_cell("## 1 · See")
+    return new_notebook(cells=[texts[0], answer, check, texts[1], drawn])
 
 
 def test_a_page_shows_the_stub_and_folds_the_solution(lesson):

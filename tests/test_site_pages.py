@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "lessons").glob("*.ipynb"))
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 JUDGED = ["index", "syllabus", "open", "search", "INSTRUCTORS", "lessons/glossary",
-          "lessons/03_forward_noising", "lessons/08_guidance", "api/diffusion"]   # by axe: a page of each kind
+          "lessons/03_forward_noising", "lessons/08_guidance", "api/diffusion"]   # by axe: one of each kind
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,7 @@ def visits(chromium, address, pages):
 
 @pytest.mark.parametrize("what", ["console", "errors", "empty", "overhang"])
 def test_no_page_has(what, visits):
-    """Errors in the console, formulas that MathJax refuses, images that don't load, a scroll bar at 400 pixels."""
+    """Errors in the console or in a formula, images that don't load, a scroll bar at 400 pixels."""
     assert {name: visit[what] for name, visit in visits.items() if visit[what]} == {}
 
 

@@ -40,6 +40,8 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "local
 
 html_theme = "pydata_sphinx_theme"
 html_title = "minildm"
+html_favicon = str(Path(__file__).parent / "static/favicon.svg")
+html_context = {"default_mode": "auto"}     # light or dark, as the reader's system is
 html_css_files, html_js_files = ["site.css"], ["site.js"]
 html_show_sourcelink = html_copy_source = False
 html_extra_path = [os.environ["MINILDM_SITE_EXTRA"]]   # `build` says where: the students' notebooks

@@ -62,8 +62,9 @@ def read_lesson(stem: str, notebook) -> Lesson:
 
 
 def short_time(text: str) -> str:
-    """The first part of a lesson's time, for a table."""
-    return re.split(r"[;(]", text)[-1 if ";" in text else 0].strip(" )") or "–"
+    """The time with the exercises, for a table; what else is said of it if that is not."""
+    with_exercises = re.search(r"(?:^|; )([^;]*) with the exercises", text)
+    return with_exercises[1] if with_exercises else re.split(r"[;(]", text)[0].strip() or "–"
 
 
 def toctree(entries, hidden: bool = True) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import minildm
 
-HIDDEN = re.compile(r"(^|\.)(_|zoo$|exercises\.lesson)")     # checks hold the solutions of their exercises
+# private names; checks, which hold the solutions of their exercises; what draws a single lesson's figures
+HIDDEN = re.compile(r"(^|\.)_|\.zoo$|\.grading\.|\.exercises\.(?!harness)"
+                    r"|\.course\.(?!exercises|diagrams$|figures|plotting|curves|tables|sliders)")
 WINGS = {                                                    # in the order in which they are read
     "diffusion": "the subject: schedules, the denoiser, samplers, guidance, editing",
     "nn": "networks, tensors in and out",

@@ -21,7 +21,7 @@ from docs.site import links, notebooks, pages  # noqa: E402
 
 # pages and files beside the lessons, under the names by which they link to each other
 PROJECT = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "data/README.md",
-           "docs/scaling.md", "lessons/TEMPLATE.md"]
+           "docs/scaling.md", "docs/questions.md", "lessons/TEMPLATE.md"]
 COPIED = [*PROJECT, "INSTRUCTORS.md", "LICENSE", "CITATION.cff", "lessons/glossary.md"]
 BINDER = """name: minildm
 channels: [conda-forge, nodefaults]

@@ -24,6 +24,7 @@ nb_execution_mode = "off"                  # a page shows the outputs that are c
 nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
+highlight_language = "none"                # in docstrings indented lines are seldom Python
 smartquotes = False                        # the text as it was written
 suppress_warnings = ["myst.header"]        # a heading may skip a level
 exclude_patterns = ["extra"]

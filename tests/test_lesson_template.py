@@ -12,12 +12,6 @@ from PIL import Image
 
 LESSONS = Path(__file__).parents[1] / "lessons"
 # stems: each of these has no `problems`
-# stems: each of these has no `problems`
-# stems: each of these has no `problems`
-# stems: each of these has no `problems`
-# stems: each of these has no `problems`
-# stems: each of these has no `problems`
-# stems: each of these has no `problems`
 REWORKED: list[str] = [
     "00_tour", "01_vae", "02_sharp_latents", "03_forward_noising", "04_unet", "05_samplers",
     "06_clip", "07_cross_attention", "08_guidance", "09_flow_matching", "10_dit",

@@ -190,7 +190,7 @@ LINES = {       # who: schedule, their time, their x from (s, data, noise), thei
         cosine, lambda t: 1 - t, lambda s, d, n: torch.cos(PI / 2 * s) * n + torch.sin(PI / 2 * s) * d,
         lambda s, d, n: PI / 2 * (torch.cos(PI / 2 * s) * d - torch.sin(PI / 2 * s) * n), ("v", -2 / PI)),
     "Ho et al. 2020": (
-        linear, lambda t: T * t - 1, lambda i, d, n: bar(i).sqrt() * d + (1 - bar(i)).sqrt() * n,
+        linear, lambda t: T * t, lambda i, d, n: bar(i).sqrt() * d + (1 - bar(i)).sqrt() * n,
         lambda i, d, n: n, ("eps", 1)),
     "Karras et al. 2022": (
         cosine, lambda t: cosine.sigma(t) / cosine.alpha(t), lambda u, d, n: d + u * n, lambda u, d, n: d,
@@ -199,7 +199,9 @@ LINES = {       # who: schedule, their time, their x from (s, data, noise), thei
 
 
 def bar(i):
-    return (1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64)).cumprod(0)[i.round().long()]
+    # the paper's steps are 1 to T, a tensor's entries 0 to T - 1
+    betas = torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
+    return (1 - betas).cumprod(0)[i.round().long() - 1]
 
 
 @pytest.mark.parametrize("who", LINES)

@@ -14,7 +14,7 @@ Others turn time or signs round. With t ours, from 0 (data) to 1 (noise):
   Esser et al. 2024 (SD3)     s = t                (1 - s) data + s noise      noise - data = flow
   Albergo & Vanden-Eijnden    s = 1 - t, `cosine`  cos noise + sin data,       dx / ds = -pi / 2 v
                                                    both of pi s / 2
-  Ho et al. 2020              i = T t - 1, a table x                           noise = eps
+  Ho et al. 2020              i = T t, 1 to T      x                           noise = eps
   Karras et al. 2022          u = sigma / alpha    x / alpha = data + u noise  data = x0
 
 """

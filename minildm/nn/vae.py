@@ -221,7 +221,7 @@ class AutoencoderKL(nn.Module):
         """L1 + L2 + kl_weight * KL, all means over values: dict(loss, l1, l2, kl)."""
         posterior = self.encode(images)
         reconstructions = self.decode(posterior.sample(generator)).float()
-        # L1 for sharp edges, L2 for a gradient that fades near the target
+        # L1 is pulled less by a few large errors; L2's gradient fades near the target
         error = reconstructions - images
         l1, l2 = error.abs().mean(), error.square().mean()
         kl = posterior.kl().mean()

@@ -23,16 +23,21 @@ def steps_of(kept: dict, arm: str) -> list[str]:
 
 def print_scores(kept: dict):
     """Print a row per arm and number of steps: the mean of the seeds, of FD least and most too."""
-    head = "".join(f"{name:>11}" for name in list(SCORES.values())[1:])
+    others = list(SCORES)[1:]
+    head = "".join(f"{SCORES[score]:>11}" for score in others)
     print(f"{'':30}{'FD in floors':>22}{head}   seeds")
-    for arm in [name for name in NAMES if name in kept]:
+    # an arm that has not been measured yet has no row
+    for arm in NAMES:
+        if arm not in kept:
+            continue
         for steps in steps_of(kept, arm):
+            # "4 kept" is four steps in which the noise was kept
             count, _, word = steps.partition(" ")
             title = f"{NAMES[arm]}, {count}" + (", noise kept" if word else "")
             fd = values(kept, arm, steps, "fd_ratio")
             cell = f"{fd.mean():.2f} ({fd.min():.2f} to {fd.max():.2f})"
-            rest = "".join(f"{values(kept, arm, steps, score).mean():11.3f}"
-                           for score in list(SCORES)[1:])
+            means = [values(kept, arm, steps, score).mean() for score in others]
+            rest = "".join(f"{mean:11.3f}" for mean in means)
             print(f"{title:30}{cell:>22}{rest}   {len(fd)}")
 
 

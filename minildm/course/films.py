@@ -56,8 +56,8 @@ def centres_of(films):
 def fit_paths(points) -> Paths:
     """Find the start and the velocity whose bouncing path is nearest to points (N, F, 2).
 
-    Both coordinates are fitted alone, by a search over a grid, and once more on a finer one around
-    the best.
+    Both coordinates are fitted alone, by a search over a grid, and then over two finer ones
+    around the best.
     """
     axes = [_fit_axis(points[..., k]) for k in (0, 1)]
     start, velocity = (torch.stack([axis[i] for axis in axes], -1) for i in (0, 1))
@@ -77,7 +77,7 @@ def _fit_axis(x):
         if width is not None:
             around = torch.arange(-width, width + step / 2, step)
             start = (found[:, :1] + around).clamp(LOW, HIGH)
-            velocity = found[:, 1:] + around * (0.2 if width == 0.5 else 0.2)
+            velocity = found[:, 1:] + 0.2 * around
     return found[:, 0], found[:, 1]
 
 

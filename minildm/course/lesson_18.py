@@ -43,18 +43,6 @@ def with_closed_gates(denoiser: Denoiser) -> Denoiser:
 
 
 @torch.no_grad()
-def losses_of(denoisers: dict, latents, words, draws: int = 8) -> dict[str, float]:
-    """The films' loss of each denoiser, all on the same draws of times and noise."""
-    found = {}
-    for name, denoiser in denoisers.items():
-        share = denoiser.network.config.noise_share
-        each = [film_loss(denoiser, latents, words, torch.Generator().manual_seed(seed), share)
-                for seed in range(draws)]
-        found[name] = sum(losses["loss"].item() for losses in each) / draws
-    return found
-
-
-@torch.no_grad()
 def loss_with_closed_gates(denoiser: Denoiser, latents, words, n: int = 64, seed: int = 0) -> float:
     """The films' loss of the image network alone, on n films."""
     generator = torch.Generator().manual_seed(seed)

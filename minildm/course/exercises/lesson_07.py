@@ -172,49 +172,51 @@ def check_WordBlock(answer):
 
 def likely_blocks(block, h, words):
     """{cause: result} of blocks with a likely mistake."""
-    def tokens_of(h):
-        return h.flatten(2).mT
+    x = h.flatten(2).mT
+    asked = block.attention(block.norm1(x), words)
+    bare = x + block.attention(x, words)
+    first, normed = x + asked, block.norm1(x)
+    wide, _, narrow = block.mlp
+    second = block.norm2(first)
 
     def back(x):
         return x.mT.reshape(h.shape).detach()
 
-    x = tokens_of(h)
-    asked = block.attention(block.norm1(x), words)
-    first = x + asked
-    garbled = h.reshape(len(h), -1, h.shape[1])
-    turned = tokens_of(h.transpose(2, 3))
+    likely = {
+        "attention is a residual step: x is added to it": asked + block.mlp(block.norm2(asked)),
+        "the second step is residual too: add its input": block.mlp(second),
+        "the second step adds to what attention has made, not to the input": x + block.mlp(second),
+        "both steps start from the input: the second starts from what attention has made":
+            first + block.mlp(block.norm2(x)),
+        "the MLP is missing": first,
+        "attention is missing": x + block.mlp(block.norm2(x)),
+        "the first norm is missing": bare + block.mlp(block.norm2(bare)),
+        "the second norm is missing": first + block.mlp(first),
+        "what is added to is the input, not its norm":
+            normed + asked + block.mlp(block.norm2(normed + asked)),
+        "the SiLU is missing between the two linear layers": first + narrow(wide(second)),
+        "ReLU in place of SiLU": first + narrow(F.relu(wide(second))),
+        "GELU in place of SiLU": first + narrow(F.gelu(wide(second))),
+    }
+    return {cause: back(result) for cause, result in likely.items()} | garbled_blocks(
+        block, h, words)
 
+
+def garbled_blocks(block, h, words):
+    """{cause: result} of blocks that make a list of a map, or a map of a list, in a wrong way."""
     def steps(x):
         x = x + block.attention(block.norm1(x), words)
         return x + block.mlp(block.norm2(x))
 
+    x = h.flatten(2).mT
+    garbled = h.reshape(len(h), -1, h.shape[1])
+    turned = steps(h.transpose(2, 3).flatten(2).mT).mT
     wide = h.shape[0], h.shape[1], h.shape[3], h.shape[2]
     return {
-        "attention is a residual step: x is added to it":
-            back(asked + block.mlp(block.norm2(asked))),
-        "the second step is residual too: add its input": back(block.mlp(block.norm2(first))),
-        "the second step adds to what attention has made, not to the input":
-            back(x + block.mlp(block.norm2(first))),
-        "both steps start from the input: the second starts from what attention has made":
-            back(x + asked + block.mlp(block.norm2(x))),
-        "the MLP is missing": back(first),
-        "attention is missing": back(x + block.mlp(block.norm2(x))),
-        "the first norm is missing": back(
-            x + block.attention(x, words)
-            + block.mlp(block.norm2(x + block.attention(x, words)))),
-        "the second norm is missing": back(first + block.mlp(first)),
-        "what is added to is the input, not its norm": back(
-            block.norm1(x) + asked + block.mlp(block.norm2(block.norm1(x) + asked))),
-        "the SiLU is missing between the two linear layers":
-            back(first + block.mlp[2](block.mlp[0](block.norm2(first)))),
-        "ReLU in place of SiLU":
-            back(first + block.mlp[2](F.relu(block.mlp[0](block.norm2(first))))),
-        "GELU in place of SiLU":
-            back(first + block.mlp[2](F.gelu(block.mlp[0](block.norm2(first))))),
         "tokens are (B, H W, C): reshape alone cuts channels into pieces, swap the axes":
             steps(garbled).reshape(h.shape).detach(),
         "back to a map: swap the axes before the reshape": steps(x).reshape(h.shape).detach(),
         "height and width changed places":
-            steps(turned).mT.reshape(wide).transpose(2, 3).reshape(h.shape).detach(),
+            turned.reshape(wide).transpose(2, 3).reshape(h.shape).detach(),
         "the map's positions as a list: (B, C, H, W) is wanted, as it came": steps(x).detach(),
     }

@@ -38,7 +38,7 @@ MANY = 30           # steps of the ways that move along a path
 SAMPLES = {SUPER: 16}       # of the other tasks FEW
 FEW = 4
 COPY_SD = 0.06      # root mean square of the VAE's copies' error on test digits
-TRAINING = 25       # CPU seconds of the network for super-resolution
+TRAINING = 240      # CPU seconds of the network for super-resolution
 TASKS = restored.tasks()
 
 
@@ -204,7 +204,8 @@ def claims():
         return sum(kept.values(task, "posterior", "seconds"))
 
     def at(task):
-        return f"{kept.pictures(task)} digits, {kept.seeds(task)} seeds"
+        count = kept.seeds(task)
+        return f"{kept.pictures(task)} digits, {count} seed{'s' if count > 1 else ''}"
 
     for task in ("half the pixels", "blur", "k-space"):
         mean = kept.mean(task, "posterior", "mean psnr")

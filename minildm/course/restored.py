@@ -68,7 +68,7 @@ class Upsampler(nn.Module):
     It works on the small picture, and ends with 16 numbers per position that are put side by side.
     """
 
-    def __init__(self, width: int = 96, blocks: int = 3):
+    def __init__(self, width: int = 48, blocks: int = 3):
         super().__init__()
         self.enter = nn.Conv2d(1, width, 3, padding=1)
         self.blocks = nn.ModuleList(nn.Sequential(

@@ -70,7 +70,6 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False         # torch's own docstrings stay in torch's reference
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-maximum_signature_line_length = 90
 add_module_names = False
 
 

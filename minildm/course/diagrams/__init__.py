@@ -23,6 +23,7 @@ from minildm.course.diagrams.networks import (
     time_embedding,
     unet,
 )
+from minildm.course.diagrams.scores import judging_crowds, too_near
 from minildm.course.diagrams.vectors import (
     crossing_lines,
     guidance_vectors,
@@ -36,5 +37,6 @@ ALL = {function.__name__: function for function in (
     pipeline, vae, gan_step, forward_reverse, schedule_clock,
     residual_block, time_embedding, self_attention, unet, sampler_step,
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
-    strength_line, mask_consistency, inversion_round_trip, control_copy, attention_along_time,
+    strength_line, mask_consistency, inversion_round_trip, control_copy, judging_crowds, too_near,
+    attention_along_time,
 )}

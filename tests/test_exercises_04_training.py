@@ -1,5 +1,6 @@
 """Lesson 04's checks of loss, step, score, chain and loop: right answers pass; wrong ones hear why."""
 
+import copy
 
 from support.answers import right_and_wrong
 
@@ -7,7 +8,7 @@ from minildm.diffusion import samplers
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.schedules import add_noise, expand
 
-HELPERS = {"add_noise": add_noise, "expand": expand, "Denoiser": Denoiser, "samplers": samplers}
+HELPERS = {"copy": copy, "add_noise": add_noise, "expand": expand, "Denoiser": Denoiser, "samplers": samplers}
 
 
 def changed(body, *pairs):
@@ -31,6 +32,18 @@ STEP = """
         for mean, weight in zip(average.parameters(), network.parameters()):
             mean.lerp_(weight, 1 - decay)
     return loss.item()
+"""
+TRAIN = """
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), lr, betas=(0.9, 0.95))
+    losses = []
+    for i in range(steps):
+        optimizer.param_groups[0]["lr"] = lr * min(1, (i + 1) / 50) * (1 - i / steps)
+        rows = torch.randint(len(data), (batch_size,), generator=generator)
+        now = loss(network, data[rows], labels[rows], generator)
+        decay = min(0.995, (i + 1) / (i + 10))
+        losses.append(step(network, average, optimizer, now, decay))
+    return average, losses
 """
 SCORE = """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
@@ -87,6 +100,23 @@ RIGHT = [
                 mean.mul_(decay).add_(network.get_parameter(name), alpha=1 - decay)
         return float(loss)
      """),
+    ("train_average", TRAIN),
+    ("train_average", """
+        average = copy.deepcopy(network)
+        for p in average.parameters():
+            p.requires_grad = False
+        optimizer = torch.optim.AdamW(network.parameters(), lr=lr, betas=[0.9, 0.95])
+        rate = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda i: min(1, (i + 1) / 50) * (1 - i / steps))
+        losses = [0.0] * steps
+        for i in range(steps):
+            rows = torch.randint(0, data.shape[0], (batch_size,), generator=generator)
+            losses[i] = step(network, average, optimizer,
+                             loss(network, data[rows], labels[rows], generator),
+                             min((i + 1) / (i + 10), 0.995))
+            rate.step()
+        return average, losses
+     """),
     ("score", SCORE),
     ("score", "(schedule.alpha(t) * denoise(x, t) - x) / schedule.sigma(t)**2"),
     ("langevin", CHAIN),
@@ -117,6 +147,58 @@ RIGHT = [
 ]
 
 WRONG = [
+    *(("train_average", said, changed(TRAIN, *pairs)) for said, *pairs in [
+        ("rises for 50", " * min(1, (i + 1) / 50) * (1 - i / steps)", ""),
+        ("doesn't rise", " * min(1, (i + 1) / 50)", ""),
+        ("doesn't fall", " * (1 - i / steps)", ""),
+        ("begins at 1 / 50", "min(1, (i + 1) / 50)", "min(1, i / 50)"),
+        ("in the first step", "(1 - i / steps)", "(1 - (i + 1) / steps)"),
+        ("learning rates", "min(1, (i + 1) / 50)", "((i + 1) / 50)"),
+        ("lr isn't used|learning rates", "= lr * min", "= 3e-3 * min"),
+        ("smaller of", "min(1, (i + 1) / 50) * (1 - i / steps)", "min((i + 1) / 50, 1 - i / steps)"),
+        ("AdamW", "torch.optim.AdamW(", "torch.optim.Adam("),
+        ("betas", ", betas=(0.9, 0.95)", ""),
+        ("network's parameters", "network.parameters(), lr", "[network.weight], lr"),
+        ("network's parameters", "network.parameters(), lr", "average.parameters(), lr"),
+        ("a copy", "copy.deepcopy(network).requires_grad_(False)", "network"),
+        ("no gradients", ".requires_grad_(False)", ""),
+        ("begins as a copy", "requires_grad_(False)\n",
+         "requires_grad_(False)\n    [p.zero_() for p in average.parameters()]\n"),
+        ("draws its rows anew", "for i in range(steps):",
+         "rows = torch.randint(len(data), (batch_size,), generator=generator)\n    for i in range(steps):",
+         "        rows = torch.randint(len(data), (batch_size,), generator=generator)\n        now",
+         "        now"),
+        ("draws its rows anew", "torch.randint(len(data), (batch_size,), generator=generator)",
+         "torch.arange(i, i + batch_size) % len(data)"),
+        ("global generator", "torch.randint(len(data), (batch_size,), generator=generator)",
+         "torch.randint(len(data), (batch_size,))"),
+        ("draws its rows anew", "randint(len(data)", "randint(len(data) // 2"),
+        ("a batch has", "(batch_size,)", "(64,)"),
+        ("belong together", "labels[rows]", "labels[rows.flip(0)]"),
+        ("a batch has|belong", "labels[rows]", "labels"),
+        ("once in each", "range(steps)", "range(steps - 1)"),
+        ("not its average", "loss(network", "loss(average"),
+        ("stays 0.995", "min(0.995, (i + 1) / (i + 10))", "0.995"),
+        ("stays 0.995", "min(0.995", "max(0.995"),
+        ("decays", "(i + 1) / (i + 10)", "(i + 1) / (i + 2)"),
+        ("what the average takes|decays", "decay = min", "decay = 1 - min"),
+        ("step before|decays", "(i + 1) / (i + 10)", "i / (i + 9)"),
+        ("average and the losses", "return average, losses", "return losses"),
+        ("average first", "return average, losses", "return network, losses"),
+        ("average first", "return average, losses", "return losses, average"),
+        ("list of", "return average, losses", "return average, losses[-1]"),
+        ("list of|with its graph", "losses.append(step(network, average, optimizer, now, decay))",
+         "step(network, average, optimizer, now, decay)\n        losses.append(now)"),
+        ("with its graph", "optimizer, now, decay", "optimizer, now.item(), decay"),
+        ("forgets its moments", "        optimizer.param_groups",
+         "        optimizer = torch.optim.AdamW(network.parameters(), lr, betas=(0.9, 0.95))\n"
+         "        optimizer.param_groups"),
+        ("new copy", "        optimizer.param_groups",
+         "        average = copy.deepcopy(network).requires_grad_(False)\n"
+         "        optimizer.param_groups"),
+        ("once in each", "losses.append(", "step(network, average, optimizer, now, decay) if i else None"
+         "\n        losses.append("),
+    ]),
     ("noise_loss", "not at the data", changed(LOSS, "- noise)", "- data)")),
     ("noise_loss", "not at x_t", changed(LOSS, "- noise)", "- x)")),
     ("noise_loss", "not at noise - data", changed(LOSS, "- noise)", "- noise + data)")),

@@ -9,7 +9,7 @@ import torch
 
 from minildm import data
 from minildm.course.figures import show
-from minildm.evaluation.classifier import in_batches, load_classifier
+from minildm.evaluation.classifier import load_classifier
 from minildm.evaluation.metrics import frechet_distance
 from minildm.evaluation.score import split_reference
 
@@ -47,24 +47,33 @@ class PCA:
 class Judge:
     """A classifier of digits and the test set: how near are pictures to real ones?
 
-    `real` holds `count` test pictures (a few of each class) that are set aside; all others are the
-    reference, so that the distance of `real` from it is the floor.
+    `real` holds `count` test pictures that are set aside, of the digits as they come or as many of
+    each as `labels` (count,) has; all others are the reference, so that the distance of `real` from
+    it is the floor.
     """
 
-    def __init__(self, test, count: int):
+    def __init__(self, test, count: int, labels=None):
         self.classifier = load_classifier("mnist").to(test.images.device)
-        split = split_reference(test, test.labels[:count], torch.Generator().manual_seed(0))
+        labels = test.labels[:count] if labels is None else labels
+        split = split_reference(test, labels, torch.Generator().manual_seed(0))
         self.real, others = split
         self.images = data.to_float(test.images[self.real])
         self.reference = self.features(data.to_float(test.images[others]))
 
+    @torch.no_grad()
     def features(self, images):
         """The classifier's 64 numbers per picture; it was trained on 28 x 28 pixels."""
-        return in_batches(self.classifier.features, data.crop_to(images.clamp(-1, 1), 28))
+        # not `in_batches`, whose check of the range mistakes the grey of a broken model for [0, 1]
+        parts = data.crop_to(images.clamp(-1, 1), 28).split(500)
+        return torch.cat([self.classifier.features(part) for part in parts])
 
     def distance(self, images) -> float:
         """The Fréchet distance of pictures from the reference."""
         return frechet_distance(self.features(images), self.reference)
+
+    def says(self, images):
+        """The digit that the classifier sees in each picture, (N,)."""
+        return self.classifier.head(self.features(images)).argmax(1)
 
     def readable(self, images):
         """Whether the classifier gives one digit a probability above 0.9, per picture (N,)."""

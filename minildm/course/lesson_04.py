@@ -5,13 +5,16 @@ still, so the density p_t, the expected data E[data | x_t] and the score are for
 judged against nothing there: what it should say is known.
 """
 
+import time
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from minildm.course.figures import WIDTH, show
 from minildm.course.points import Blobs, heart
-from minildm.diffusion.schedules import Schedule, add_noise
+from minildm.diffusion.schedules import Schedule, add_noise, expand, log_snr
 
 HEART = Blobs(heart(dtype=torch.float64), width=0.06)       # forty small round Gaussians
 
@@ -67,6 +70,12 @@ def unit_arrows(v, length: float = 0.3):
     return length * F.normalize(v, dim=1)
 
 
+def by_centre(x):
+    """How many points (N, 2) are nearest to each of the heart's 40 centres, and how near, (N,)."""
+    nearest = torch.cdist(x.double(), HEART.centres).min(1)
+    return nearest.indices.bincount(minlength=len(HEART.centres)), nearest.values
+
+
 # ---- latents in a plane --------------------------------------------------------------------------
 
 def plane_through(latents):
@@ -96,7 +105,7 @@ def score_in_plane(score, schedule: Schedule, latents, t: float, places, seeds: 
     return total / seeds
 
 
-def show_latent_plane(pipe, latents, places, arrows, alt: str, names):
+def show_latent_plane(pipe, latents, places, arrows, names, alt: str):
     """Draw arrows (N, 2) in the plane through three latents, and the latents decoded beside it."""
     import matplotlib.pyplot as plt
 
@@ -163,6 +172,16 @@ def print_costs(counts: dict, last: dict, last_name: str, unit: float = 1.0):
     print(f"{'ratio':9}{ratios}")
 
 
+def milliseconds(once: Callable, n: int):
+    """How long n calls took, in ms, but for the first, which warms up: (n - 1,)."""
+    spent = []
+    for _ in range(n):
+        began = time.perf_counter()
+        once()
+        spent.append(1000 * (time.perf_counter() - began))
+    return torch.tensor(spent[1:])
+
+
 def cut_skip(network):
     """Make a small U-Net's `up` see zeros in the place of its skip, and return it."""
     def without(block, inputs):
@@ -192,3 +211,25 @@ def errors_by_time(predict, schedule: Schedule, data, labels, times, generator):
         guess = predict(add_noise(schedule, data, noise, ts), ts, labels)
         found.append((guess - noise).square().mean())
     return torch.stack(found)
+
+
+def noise_by_flow(denoiser, schedule: Schedule, x, t, labels):
+    """The noise in x (N, c, h, w), noised by `schedule` to times t (N,), by a denoiser of `flow`.
+
+    At the same ratio of noise to signal, flow has another time, sigma / (alpha + sigma), and
+    another scale: its x_t is smaller by alpha + sigma.
+    """
+    alpha, sigma = (expand(level(t), x) for level in (schedule.alpha, schedule.sigma))
+    total = alpha + sigma
+    data = denoiser(x / total, (sigma / total).flatten(), labels)
+    return (x - alpha * data) / sigma
+
+
+def time_by_snr(schedule: Schedule, reach: float = 9.0, bins: int = 60):
+    """The share of the times (0, 1) that a schedule spends at each log-SNR, per unit of it, (bins,).
+
+    The bins cut -reach to reach; times outside are counted in the whole, but in no bin.
+    """
+    t = torch.linspace(0.001, 0.999, 9981)
+    at = log_snr(schedule, t)
+    return torch.histc(at[at.abs() < reach], bins, -reach, reach) / len(t) / (2 * reach / bins)

@@ -63,6 +63,6 @@ ALT = {
         "together from 13 to 0.006; yours lies a little below them; N(0, I) falls only from 2 "
         "to 0.3.",
     "last":
-        "Two rows of your digits, more than half readable, many broken; two rows of mnist- "
-        "unet's, nearly all good; a row of real digits.",
+        "Two rows of your digits, more than half readable, many broken; two rows of "
+        "mnist-unet's, nearly all good; a row of real digits.",
 }

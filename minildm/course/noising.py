@@ -87,7 +87,8 @@ def plot_steps_back(densities: dict, grid):
         gaussian = normal(grid, *moments(density, grid))
         title = f"to s = {0.5 - h:.2f}: gap {gaussian_gap(density, grid):.4f}"
         panels.append(panel(grid, {"exact": density, "Gaussian": gaussian}, dashed=["Gaussian"],
-                            title=title, xlabel="x_s", xlim=(-2, 2), legend=False))
+                            title=title, xlabel="x_s", xlim=(-2, 2),
+                            ylabel="" if panels else "density", legend=not panels))
     show_curves(*panels, alt="Density of x_s (line), its Gaussian (dashed), three sizes of step: "
                 "the largest has separate bumps where the Gaussian has none, the middle one is "
                 "flatter than it, the smallest lies on it.")

@@ -118,12 +118,12 @@ from minildm.course.exercises.lesson_13_prior import (
     check_ranks,
     check_restore,
 )
-from minildm.course.exercises.lesson_14 import (
-    check_coverage,
-    check_mmd,
-    check_moments,
-    check_nearest,
-    check_ssim_window,
+from minildm.course.exercises.lesson_14 import check_coverage, check_mmd, check_ssim_window
+from minildm.course.exercises.lesson_14_copies import check_closeness, check_share_of_copies
+from minildm.course.exercises.lesson_14_crowds import (
+    check_frechet,
+    check_kernel_distance,
+    check_precision_recall,
 )
 from minildm.course.exercises.lesson_15 import (
     check_minutes_to,

@@ -10,7 +10,7 @@ from minildm.course.figures import WIDTH, show
 from minildm.recipes.classifier import classification_accuracy
 from minildm.training.loop import TrainConfig
 
-# ---- one picture -----------------------------------------------------------------------------------
+# ---- one picture ---------------------------------------------------------------------------------
 
 def blurred(images):
     """Float pictures (N, 1, H, W), each pixel the mean of the 3 x 3 about it."""
@@ -28,7 +28,7 @@ def windows(image, size: int = 11):
     return (image + 1).unfold(0, size, 1).unfold(1, size, 1).flatten(0, 1)
 
 
-# ---- crowds ----------------------------------------------------------------------------------------
+# ---- crowds --------------------------------------------------------------------------------------
 
 def draw_rows(labels, count: int, balanced: bool, generator):
     """Indices of `count` rows: as many of each label, or each by chance."""
@@ -86,7 +86,7 @@ def mean_and_spread(rows: list[dict]) -> dict:
     return {name: (values.mean().item(), values.std().item()) for name, values in table.items()}
 
 
-# ---- figures ---------------------------------------------------------------------------------------
+# ---- figures -------------------------------------------------------------------------------------
 
 def show_maps(versions: dict, maps: dict, alt: str):
     """Pictures above, maps of their likeness to the original below; {name: (H, W)} each."""
@@ -130,7 +130,8 @@ def toys(generator) -> dict:
     strays = 3 * torch.tensor([[1.0, 1], [-1, 1], [1, -1], [-1, -1]])
     half = ring(146, generator, 0.5)
     return {"all of it": ring(150, generator), "half of it": ring(150, generator, 0.5),
-            "too wide": ring(150, generator, spread=0.4), "half, 4 strays": torch.cat([half, strays])}
+            "too wide": ring(150, generator, spread=0.4),
+            "half, 4 strays": torch.cat([half, strays])}
 
 
 def show_balls(truth, fakes: dict, titles: list, alt: str, k: int = 3):

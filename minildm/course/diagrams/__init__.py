@@ -39,6 +39,6 @@ ALL = {function.__name__: function for function in (
     pipeline, vae, gan_step, forward_reverse, schedule_clock,
     residual_block, time_embedding, self_attention, unet, sampler_step,
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
-    strength_line, mask_consistency, inversion_round_trip, control_copy, measurement, decoupled_step,
-    judging_crowds, too_near, one_end, attention_along_time,
+    strength_line, mask_consistency, inversion_round_trip, control_copy, measurement,
+    decoupled_step, judging_crowds, too_near, one_end, attention_along_time,
 )}

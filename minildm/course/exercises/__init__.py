@@ -46,11 +46,8 @@ from minildm.course.exercises.lesson_04_drawing import (
     check_langevin,
     check_score,
 )
-from minildm.course.exercises.lesson_04_training import (
-    check_ema_step,
-    check_noise_loss,
-    check_train_average,
-)
+from minildm.course.exercises.lesson_04_loop import check_train_average
+from minildm.course.exercises.lesson_04_training import check_ema_step, check_noise_loss
 from minildm.course.exercises.lesson_04_unet import check_SmallUNet
 from minildm.course.exercises.lesson_05 import check_ddpm, check_posterior
 from minildm.course.exercises.lesson_05_ddim import check_ddim, check_ddim_step

@@ -22,6 +22,12 @@ lab: $(READY)  ## open JupyterLab on the lessons
 student: $(READY)  ## the lessons without solutions, and an nbgrader course, into build/
 	$(BIN)/python lessons/student.py
 
+site: $(READY)  ## the course as a web site, from the notebooks as committed, into build/site/html
+	$(BIN)/python -m docs.site.build
+
+slides: $(READY)  ## slides from the lessons' figures, into build/slides
+	$(BIN)/python lessons/slides.py
+
 lint: $(READY)  ## ruff over package, tests and lessons
 	$(BIN)/ruff check
 
@@ -39,4 +45,4 @@ ifneq ($(CURDIR),$(shell cat $(READY) 2>/dev/null))   # the folder was moved, an
 $(READY): new-place
 endif
 
-.PHONY: help demo test unit lab student lint lock clean new-place
+.PHONY: help demo test unit lab student site slides lint lock clean new-place

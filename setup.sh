@@ -36,6 +36,6 @@ if ! { .venv/bin/python -c '' && $uv --version; } >/dev/null 2>&1; then
         $uv venv --quiet --python "$PYTHON" .venv
     fi
 fi
-$uv pip install --python .venv/bin/python -c constraints.txt -e '.[dev,instructor,parity]'
+$uv pip install --python .venv/bin/python -c constraints.txt -e '.[dev,instructor,parity,site]'
 pwd -P > .venv/.ready
 echo "setup: done. Without make:  . .venv/bin/activate"

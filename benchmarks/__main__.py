@@ -13,10 +13,10 @@ from benchmarks.claims import ROOT, write_table
 
 # in the order of the table
 BENCHMARKS = (
-    "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip", "scenes",
-    "pointing", "guidance", "guidance_scales", "editing", "cifar", "fashion", "steps",
-    "quality", "samplers", "dit", "parity", "published_speed", "peers", "gpu", "kill",
-    "lessons", "unit")
+    "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip",
+    "captions", "scenes", "pointing", "guidance", "guidance_scales", "editing", "control",
+    "restoration", "cifar", "fashion", "steps", "quality", "samplers", "fewstep", "dit",
+    "parity", "published_speed", "peers", "gpu", "kill", "lessons", "unit", "video")
 
 
 def main(names: list[str]) -> int:

@@ -10,7 +10,7 @@ import torch
 from benchmarks.claims import ROOT, claims_of
 from minildm import LatentDiffusion
 from minildm.diffusion.samplers import ddim, dpmpp_2m
-from minildm.published.load import load_clip
+from minildm.published.load import SCALE, load_clip, load_vae
 
 claim = claims_of("parity")
 
@@ -56,6 +56,34 @@ def stable_diffusion(folder: Path) -> tuple[dict, dict]:
 
 
 @torch.no_grad()
+def later(folder: Path) -> tuple[dict, dict]:
+    """Stable Diffusion 2.1 and the VAEs that stand alone: differences of parts, and of an image."""
+    from support import published
+
+    g = torch.Generator().manual_seed(0)
+    theirs = published.stable_diffusion(folder / "words2", published.SMALL_2, published.V_DDIM,
+                                        pad_token="!")
+    theirs.save_pretrained(folder / "sd2")
+    ours = LatentDiffusion.load(folder / "sd2", dtype=torch.float32)
+    x, ids = torch.randn(2, 4, 8, 8, generator=g), ours.tokenizer(PROMPTS)
+    states, their_states = ours.text_encoder(ids)[0], theirs.text_encoder(ids).last_hidden_state
+    answer = theirs.unet(x, 500, their_states).sample
+    parts = {"SD 2.1, text states": largest(states, their_states),
+             "SD 2.1, U-Net": largest(ours.denoiser.network(x, 0.5, states), answer)}
+    for name, scale in ("SDXL-VAE", 0.13025), ("SD-VAE-FT-MSE", SCALE):
+        theirs.vae.register_to_config(scaling_factor=scale)
+        theirs.vae.save_pretrained(folder / name)
+        vae = load_vae(folder / name)
+        parts[f"{name}, decode"] = largest(vae.decode(vae.denormalise(x)),
+                                           theirs.vae.decode(x / scale).sample)
+    theirs.vae.register_to_config(scaling_factor=SCALE)
+    wanted = theirs(PROMPTS, negative_prompt=[NEGATIVE] * 2, num_inference_steps=20,
+                    latents=ours.noise(2), output_type="pt").images
+    drawn = ours.generate(PROMPTS, 20, guidance_scale=7.5, negative=NEGATIVE)
+    return parts, {"SD 2.1, ddim, 20 steps": largest(drawn, 2 * wanted - 1)}
+
+
+@torch.no_grad()
 def dit_and_clip(folder: Path) -> dict:
     from support import published
     from support.towers import TINY, transformers_clip
@@ -84,6 +112,8 @@ def measure():
     with tempfile.TemporaryDirectory() as folder:
         parts, whole = stable_diffusion(Path(folder))
         parts |= dit_and_clip(Path(folder))
+        more, images = later(Path(folder))
+    parts, whole = parts | more, whole | images
     seconds = time.perf_counter() - began
     for bar, found in ("largest difference", parts), ("images, largest difference", whole):
         for name, value in found.items():

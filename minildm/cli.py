@@ -39,6 +39,7 @@ ABOUT = ("Latent diffusion from scratch. Most commands run bare: minildm demo is
 Budget = Literal["auto", "smoke", "cpu", "gpu-short", "gpu"]
 Backbone = Literal["auto", "dit", "unet"]
 Objective = Literal["flow", "eps", "x0", "v"]
+Sampler = Literal["ddim", "ddpm", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "consistency"]
 # off is not the opposite of on here, but leaves it to the recipe: two flags, not a pair of one
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 LARGEST_LABEL = 10**6
@@ -160,7 +161,7 @@ class Sample:
     num: int = 100  # pictures, 1 to 10000, when no labels are given
     steps: int | None = None  # of the sampler, 1 to 1000; by default the model's own
     guidance_scale: float | None = None  # 1 is off; by default the model's own
-    sampler: Literal["ddim", "ddpm", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde"] = "ddim"
+    sampler: Sampler | None = None  # by default the model's own
     seed: int = 0
     out: Path = Path("samples.png")
 
@@ -184,13 +185,12 @@ class Sample:
         import torch
 
         from minildm import samples
-        from minildm.diffusion import samplers
         from minildm.model import LatentDiffusion
+        from minildm.spec import SAMPLERS
         from minildm.training import distributed
 
         name = self.model or ("scenes" if self.prompt else "mnist")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = LatentDiffusion.load(name, device)
+        model = LatentDiffusion.load(name, "cuda" if torch.cuda.is_available() else "cpu")
         # models of prompts have no classes
         every = torch.arange(self.num) % max(1, len(model.class_names))
         wanted = self.prompt or (torch.tensor(self.labels) if self.labels else every)
@@ -198,7 +198,7 @@ class Sample:
         began = time.perf_counter()
         images = distributed.generate(
             model, wanted, num_inference_steps=self.steps, guidance_scale=self.guidance_scale,
-            seed=self.seed, sampler=getattr(samplers, self.sampler), negative=self.negative)
+            seed=self.seed, sampler=SAMPLERS.get(self.sampler), negative=self.negative)
         names = self.prompt or [model.class_names[label] for label in wanted]
         cols = min(4, len(names)) if self.prompt else None
         out = expanded("--out", self.out)

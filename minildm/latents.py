@@ -35,6 +35,9 @@ class LatentSpace(Protocol):
     shape: tuple[int, int, int]         # (c, h, w) of one latent
     stride: int                         # pixels that a latent position stands for, along one side
 
+    def noise(self, generator=None) -> torch.Tensor:
+        """Standard normal noise of one latent, on the CPU."""
+
     def encode(self, images, mirror: bool = False) -> Latents:
         """uint8 images (N, C, size, size) -> their latents, then their mirror images' if asked."""
 
@@ -94,6 +97,9 @@ class VAELatents:
         position = self.side // self.stride
         return self.vae.config.latent_channels, position, position
 
+    def noise(self, generator=None) -> torch.Tensor:
+        return torch.empty(self.shape).normal_(generator=generator)
+
     def encode(self, images, mirror: bool = False) -> Latents:
         # fp16, not bf16: latents are near 1, where it has eight times the precision
         return encode_all(self.vae, images, torch.float16, self.side, mirror)
@@ -138,6 +144,9 @@ class FeatureLatents:
     def shape(self) -> tuple[int, int, int]:
         c, h, w = self.space.shape
         return c + self.channels, h, w
+
+    def noise(self, generator=None) -> torch.Tensor:
+        return torch.empty(self.shape).normal_(generator=generator)
 
     def encode(self, images, mirror: bool = False) -> Latents:
         mean, std = self.space.encode(images, mirror)

@@ -31,6 +31,7 @@ from minildm.latents import FeatureLatents, LatentSpace
 from minildm.nn.clip import TextTransformer
 from minildm.nn.vae import AutoencoderKL
 from minildm.spec import (
+    SAMPLERS,
     USUAL,
     FeatureSpec,
     ModelSpec,
@@ -129,7 +130,7 @@ class LatentDiffusion:
         generator = torch.Generator()
         for k in range(n):
             generator.manual_seed(seed_for(seed, "image", first + k, *at))
-            noise[k].normal_(generator=generator)
+            noise[k] = self.latent_space.noise(generator)
         return to_device(noise, self.device)
 
     def decode(self, latents):
@@ -179,7 +180,7 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def generate(self, wanted, num_inference_steps: int | None = None, *, guidance=DEFAULT,
-                 guidance_scale: float | None = None, seed: int = 0, sampler=ddim,
+                 guidance_scale: float | None = None, seed: int = 0, sampler=None,
                  batch_size: int | None = None, negative: str = "", record: bool = True,
                  first: int = 0):
         """Draw one picture a label, or a prompt -> float images (N, C, size, size) in [-1, 1].
@@ -192,6 +193,7 @@ class LatentDiffusion:
         """
         context, null = self.conditions(wanted, negative)
         guidance = self.guidance_of(guidance, guidance_scale)
+        sampler = sampler or SAMPLERS[self.sampling.sampler]
         ts = self.times(num_inference_steps, sampler)
         batch_size = batch_size or self._at_once(len(context))
         denoiser, guidance = self._recorded(guidance, record)
@@ -216,7 +218,7 @@ class LatentDiffusion:
 
     def _at_once(self, n: int) -> int:
         """How many of n pictures are drawn at once."""
-        _, height, width = self.latent_shape
+        height, width = self.latent_shape[-2:]
         rooms = room(self.device)
         # attention costs memory by pairs of positions: large latents are drawn a few at a time
         most = min(AT_ONCE * rooms, max(1, PAIRS * rooms // (height * width)**2))

@@ -90,7 +90,8 @@ def check_out_folder(path: Path):
 
 def check_out_picture(path: Path):
     """Refuse a name that is no picture's, or a place where none can be written."""
-    check("--out", path.suffix == ".png", "a file name that ends in .png", path)
+    check("--out", path.suffix in (".png", ".gif"), "a file name that ends in .png, of films also "
+          "in .gif", path)
     path = expanded("--out", path)
     check("--out", not path.is_dir(), "the name of a file, not of a folder", path)
     check_writable("--out", path.absolute().parent)

@@ -16,6 +16,8 @@ from minildm import MinildmError
 from minildm.course import plotting
 
 MOST = 100_000          # pictures in one file; also the largest --num of the command line
+ZOOM = 4                # screen pixels of a film's pixel in a GIF
+DURATION = 125          # milliseconds of a frame
 LARGE = 256             # a picture of so many pixels a side is saved pixel by pixel
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
            (2, 0): np.lib.format.read_array_header_2_0}
@@ -35,12 +37,31 @@ def save_samples(path: Path, images, labels):
 
 
 def save_pictures(path: Path, images, names, cols: int | None = None):
-    """Write images (N, C, H, W), float in [-1, 1], to one PNG, small ones with their names."""
+    """Write images (N, C, H, W), float in [-1, 1], to one PNG, small ones with their names.
+
+    Films (N, F, C, H, W) become a strip; to a .gif they are written moving, the strip beside it.
+    """
+    if path.suffix == ".gif":
+        save_gif(path, images, cols)
+        path = path.with_suffix(".png")
+    if images.ndim == 5:
+        plotting.show_images(images.flatten(0, 1), cols=images.shape[1], row_names=names, path=path)
+        return
     if images.shape[-1] < LARGE:
         plotting.show_images(images, names, cols, path=path)
         return
     montage = Image.fromarray(plotting.grid(images).squeeze())
     plotting.write_whole(path, montage.save)
+
+
+def save_gif(path: Path, films, cols: int | None = None):
+    """Write films (N, F, C, H, W) side by side to one moving GIF, eight frames per second."""
+    if films.ndim != 5:
+        raise MinildmError("pictures do not move", path, "pass --out with a name that ends in .png")
+    first, *others = [Image.fromarray(plotting.grid(frame, cols).squeeze()) for frame in
+                      films.repeat_interleave(ZOOM, -1).repeat_interleave(ZOOM, -2).unbind(1)]
+    plotting.write_whole(path, lambda part: first.save(
+        part, format="GIF", save_all=True, append_images=others, duration=DURATION, loop=0))
 
 
 # ---- reading

@@ -7,6 +7,7 @@ import torch
 from minildm import ZOO, MinildmError, legacy
 from minildm.conditioners import Labels, Prompts
 from minildm.data.tokenizer import Tokenizer
+from minildm.films import FilmLatents, FilmWords
 from minildm.nn.clip import TextTransformer
 from minildm.nn.vae import AutoencoderKL
 from minildm.spec import ModelSpec, guidance_from_json, network_class
@@ -78,6 +79,8 @@ def parts_of(tensors: dict, meta: dict, device, dtype: torch.dtype | None) -> di
     if any(name.startswith("guide.") for name in tensors):
         guide = modules["guide"] = spec.denoiser(network_class(spec.network)(spec.network), space)
     conditioner = Labels(meta["class_names"], device)
+    if isinstance(space, FilmLatents):
+        conditioner = FilmWords(device)
     if spec.text:
         encoder = modules["text"] = TextTransformer(spec.text)
         conditioner = Prompts(encoder, Tokenizer([tuple(merge) for merge in meta["merges"]]))

@@ -13,10 +13,12 @@ from functools import partial
 import torch
 
 from minildm import MinildmError
-from minildm.diffusion import schedules
+from minildm.diffusion import samplers, schedules
 from minildm.diffusion.denoiser import Denoiser, logit_normal, uniform
+from minildm.diffusion.fewstep import consistency
 from minildm.diffusion.guidance import Autoguidance, Cfg, Interval
 from minildm.diffusion.schedules import Schedule
+from minildm.films import FilmLatents
 from minildm.latents import FeatureLatents, LatentSpace, VAELatents
 from minildm.nn.clip import TextConfig
 from minildm.nn.vae import AutoencoderKL, VAEConfig
@@ -24,6 +26,9 @@ from minildm.training import checkpoint
 
 SCHEDULES = {"linear": schedules.linear, "scaled_linear": schedules.scaled_linear,
              "cosine": schedules.cosine, "flow": schedules.flow}
+SAMPLERS = {"ddim": samplers.ddim, "ddpm": samplers.ddpm, "euler": samplers.euler,
+            "heun": samplers.heun, "dpmpp_2m": samplers.dpmpp_2m,
+            "dpmpp_2m_sde": samplers.dpmpp_2m_sde, "consistency": consistency}
 NETWORKS = "minildm.nn."    # the modules that a network's class may come from
 # No configuration of ours has a larger number; one that does would be built without end.
 LARGEST = 100_000
@@ -39,6 +44,12 @@ class Sampling:
     steps_offset: int | None = None
     # which end at the data, or at the table's first entry
     set_alpha_to_one: bool = True
+    sampler: str = "ddim"       # one of SAMPLERS
+
+    def __post_init__(self):
+        if self.sampler not in SAMPLERS:
+            raise MinildmError(f"there is no sampler {self.sampler!r}", "Sampling",
+                               f"choose from {', '.join(SAMPLERS)}")
 
     @property
     def published(self) -> bool:
@@ -101,6 +112,8 @@ class ModelSpec:
 
     def latent_space(self, vae: AutoencoderKL, image_size: int) -> LatentSpace:
         space = VAELatents(vae, image_size, self.network.multiple)
+        if hasattr(self.network, "frames"):
+            return FilmLatents(space, self.network.frames, self.network.noise_share)
         if self.features:
             return FeatureLatents(space, self.features.channels, self.features.shift)
         return space

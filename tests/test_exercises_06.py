@@ -1,14 +1,17 @@
 """Lesson 06's checks: right answers in any style pass; wrong ones are told what is wrong."""
 
 import re
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 from support.answers import cases, passes, told, written
 
+from minildm.course.exercises.lesson_06 import merge_pair
 from minildm.data.tokenizer import merge
 
-HELPERS = {"re": re, "pairwise": pairwise}
+HELPERS = {"re": re, "pairwise": pairwise, "Counter": Counter,
+           "merge_pair": merge_pair}
 
 MERGE = """
     out, i = [], 0
@@ -61,51 +64,56 @@ RIGHT = [
             return (pair[0] + pair[1], *merge_pair(symbols[2:], pair))
         return (symbols[0], *merge_pair(symbols[1:], pair))
      """),
-    ("sentence_state", "states[torch.arange(len(ids)), (ids == end).int().argmax(1)]"),
-    ("sentence_state", "states[torch.arange(len(ids)), ids.argmax(1)]"),
-    ("sentence_state", "states[torch.arange(len(ids)), (ids != end).sum(1)]"),
-    ("sentence_state", """
-        rows = []
-        for row, tokens in zip(states, ids.tolist()):
-            rows.append(row[tokens.index(end)])
-        return torch.stack(rows)
-     """),
-    ("sentence_state", """
-        first = ((ids == end).cumsum(1) == 1) & (ids == end)
-        first = first & (first.cumsum(1) == 1)
-        at = (ids == end).float().argmax(1)
-        return torch.einsum("bld,bl->bd", states, torch.eye(ids.shape[1])[at])
-     """),
-    ("sentence_state", """
-        at = (ids == end).to(torch.uint8).argmax(dim=1)[:, None, None]
-        return states.gather(1, at.expand(-1, 1, states.shape[2])).squeeze(1)
-     """),
-    ("patches", "F.unfold(images, p, stride=p).transpose(1, 2)"),
-    ("patches", "images.unfold(2, p, p).unfold(3, p, p).permute(0, 2, 3, 1, 4, 5)"
-                ".reshape(len(images), -1, images.shape[1] * p * p)"),
-    ("patches", """
-        b, c, h, w = images.shape
-        x = images.reshape(b, c, h // p, p, w // p, p)
-        return torch.einsum("bchpwq->bhwcpq", x).reshape(b, h * w // p**2, c * p * p)
-     """),
-    ("patches", """
-        tokens = []
-        for i in range(0, images.shape[2], p):
-            for j in range(0, images.shape[3], p):
-                tokens.append(images[:, :, i:i + p, j:j + p].flatten(1))
-        return torch.stack(tokens, 1)
-     """),
-    ("patches", """
-        n = images.shape[1] * p * p
-        weight = torch.eye(n).reshape(n, images.shape[1], p, p)
-        return F.conv2d(images, weight, stride=p).flatten(2).mT
+]
+
+LEARN = """
+    parts, merges = {word: word for word in counts}, []
+    while len(merges) < n:
+        pairs = Counter()
+        for word, symbols in parts.items():
+            for pair in pairwise(symbols):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        parts = {word: merge_pair(symbols, best) for word, symbols in parts.items()}
+    return merges
+"""
+BEST = "min(pairs, key=lambda pair: (-pairs[pair], pair))"
+MERGED = "parts = {word: merge_pair(symbols, best) for word, symbols in parts.items()}"
+
+
+def learned(*changes):
+    """The loop, with each (old, new) of changes put in."""
+    source = LEARN
+    for old, new in changes:
+        assert old in source, old
+        source = source.replace(old, new)
+    return source
+
+
+RIGHT += [
+    ("learn_merges", learned()),
+    ("learn_merges", learned((BEST, "sorted(pairs, key=lambda p: (-pairs[p], p[0], p[1]))[0]"))),
+    ("learn_merges", learned((BEST, "min(p for p in pairs if pairs[p] == max(pairs.values()))"))),
+    ("learn_merges", """
+        words, merges = [(tuple(word), count) for word, count in counts.items()], []
+        for _ in range(n):
+            pairs = {}
+            for word, count in words:
+                for i in range(len(word) - 1):
+                    pairs[word[i:i + 2]] = pairs.get(word[i:i + 2], 0) + count
+            if len(pairs) == 0:
+                return merges
+            most = max(pairs.values())
+            best = sorted(pair for pair in pairs if pairs[pair] == most)[0]
+            merges += [best]
+            words = [(merge_pair(word, best), count) for word, count in words]
+        return merges
      """),
 ]
 
-SQUARES = """
-    squares = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))
-    return squares.permute({}).flatten(3).flatten(1, 2)
-"""
 WRONG = [
     ("merge_pair", "twice", """
         for i, two in enumerate(pairwise(symbols)):
@@ -169,68 +177,37 @@ WRONG = [
     ("merge_pair", "stands there again",
      by_hand(hop="2 if i + 2 < len(symbols) else 1")),
     ("merge_pair", "last two symbols", by_hand(found="i + 2 < len(symbols) and " + FOUND)),
-    ("sentence_state", "padding", "states[:, -1]"),
-    ("sentence_state", "padding",
-     "states[torch.arange(len(ids)), (ids == end).cumsum(1).argmax(1)]"),
-    ("sentence_state", "not read", "states[torch.arange(len(ids)), (ids != end).sum(1) - 1]"),
-    ("sentence_state", "one too far|raised",
-     "states[torch.arange(len(ids)), (ids == end).int().argmax(1) + 1]"),
-    ("sentence_state", "one too far",
-     "states[torch.arange(len(ids)), ((ids != end).sum(1) + 1).clamp(max=ids.shape[1] - 1)]"),
-    ("sentence_state", "seen nothing of the sentence", "states[:, 0]"),
-    ("sentence_state", "seen nothing",
-     "states[torch.arange(len(ids)), (ids == end).int().argmin(1)]"),
-    ("sentence_state", "all positions", "states.mean(1)"),
-    ("sentence_state", "one state for each row", "states[:, (ids == end).int().argmax(1)]"),
-    ("sentence_state", "first row's", "states[:, (ids[0] == end).int().argmax()]"),
-    ("sentence_state", "mean over the end tokens", """
-        ends = (ids == end).float()[..., None]
-        return (states * ends).sum(1) / ends.sum(1)
+]
+
+
+WRONG += [
+    ("learn_merges", "counts five times", learned(("counts[word]", "1"))),
+    ("learn_merges", "first in the alphabet, not the first", learned((BEST, "max(pairs, key=pairs.get)"))),
+    ("learn_merges", "first in the alphabet", learned((BEST, "pairs.most_common(1)[0][0]"))),
+    ("learn_merges", "not the last", learned((BEST, "max(pairs, key=lambda p: (pairs[p], p))"))),
+    ("learn_merges", "not the least", learned((BEST, "min(pairs, key=lambda p: (pairs[p], p))"))),
+    ("learn_merges", "merged before|counted again", learned((MERGED, "pass"))),
+    ("learn_merges", "counted again", """
+        pairs = Counter()
+        for word in counts:
+            for pair in pairwise(word):
+                pairs[pair] += counts[word]
+        return sorted(pairs, key=lambda pair: (-pairs[pair], pair))[:n]
      """),
-    ("sentence_state", "sum over the end tokens", "(states * (ids == end)[..., None]).sum(1)"),
-    ("sentence_state", "mean over the words", """
-        words = (ids != end).float()[..., None]
-        return (states * words).sum(1) / words.sum(1)
-     """),
-    ("sentence_state", "largest", "states.max(1).values"),
-    ("sentence_state", "raised|shape", "states[(ids == end).int().argmax(1)]"),
-    ("sentence_state", "shape", "states[ids == end]"),
-    ("sentence_state", "axis of length 1",
-     "states[torch.arange(len(ids)), (ids == end).int().argmax(1)][:, None]"),
-    ("sentence_state", "gradient", "states[torch.arange(len(ids)), ids.argmax(1)].detach()"),
-    ("sentence_state", "not for others|start token",
-     "states[torch.arange(len(ids)), (ids == 9).int().argmax(1)]"),
-    ("sentence_state", "return", "None"),
-    ("patches", "whole rows", "images.reshape(len(images), -1, images.shape[1] * p * p)"),
-    ("patches", "column by column", SQUARES.format("0, 4, 2, 1, 3, 5")),
-    ("patches", "channel first", SQUARES.format("0, 2, 4, 3, 5, 1")),
-    ("patches", "rows come before", SQUARES.format("0, 2, 4, 1, 5, 3")),
-    ("patches", "on their side", SQUARES.format("0, 4, 2, 1, 5, 3")),
-    ("patches", "between", SQUARES.format("0, 2, 4, 3, 1, 5")),
-    ("patches", "swapped", "F.unfold(images, p, stride=p)"),
-    ("patches", "shape", "F.unfold(images, p).transpose(1, 2)"),
-    ("patches", "right for the first|shape|raised",
-     "F.unfold(images, 4, stride=4).transpose(1, 2)"),
-    ("patches", "n-th pixel", """
-        x = images.unflatten(3, (p, -1)).unflatten(2, (p, -1))
-        return x.permute(0, 3, 5, 1, 2, 4).flatten(3).flatten(1, 2)
-     """),
-    ("patches", "keep the batch", "F.unfold(images, p, stride=p).transpose(1, 2).flatten(0, 1)"),
-    ("patches", "flatten each", """
-        x = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-     """),
-    ("patches", "shape|raised", """
-        x = images.reshape(-1, 3, images.shape[2] // p, p, images.shape[3] // p, p)
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-     """),
-    ("patches", "shape|raised", """
-        n = images.shape[2] // p
-        x = images.reshape(len(images), -1, n, p, n, p)
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-     """),
-    ("patches", "return", "images.unfold(2, p, p)\nreturn"),
-    ("patches", "type", "F.unfold(images, p, stride=p).transpose(1, 2).double()"),
+    ("learn_merges", "stands twice", learned(("pairwise(symbols)", "set(pairwise(symbols))"))),
+    ("learn_merges", "overlap", learned((
+        "pairwise(symbols)", "zip(symbols[::2], symbols[1::2], strict=False)"))),
+    ("learn_merges", "too many", learned(("< n", "<= n"))),
+    ("learn_merges", "too few", learned(("< n", "< n - 1"))),
+    ("learn_merges", "not the symbol", learned(("append(best)", "append(''.join(best))"))),
+    ("learn_merges", "should be|learned", learned(("return merges", "return merges[::-1]"))),
+    ("learn_merges", "list of tuples", learned(("return merges", "return tuple(merges)"))),
+    ("learn_merges", "list of tuples", learned(("append(best)", "append(list(best))"))),
+    ("learn_merges", "raised", learned(("if not pairs:", "if False:"))),
+    ("learn_merges", "in place", learned(("return merges", "counts.clear()\n    return merges"))),
+    ("learn_merges", "return", learned(("return merges", "return"))),
+    ("learn_merges", "should be", learned((
+        "for word, symbols in parts.items()}", "for word, symbols in list(parts.items())[:-1]}"))),
 ]
 
 

@@ -1,9 +1,10 @@
-"""Lesson 06's checks of losses: right answers in any style pass; wrong ones are told why."""
+"""Lesson 06's checks of loss, step and scores: right answers in any style pass; wrong ones are told."""
 
 
 from support.answers import right_and_wrong, told, written
 
-from minildm.nn.clip import contrastive_loss
+from minildm.course.exercises.lesson_06_loss import clip_loss
+from minildm.nn.clip import CLIP, class_vectors, contrastive_loss
 
 RIGHT = [
     ("clip_loss", """
@@ -30,23 +31,53 @@ RIGHT = [
         logits, true = i @ t.mT * (1 / temperature), torch.eye(len(i))
         return (F.cross_entropy(logits, true) + F.cross_entropy(logits.mT, true)) / 2
      """),
-    ("shared_targets", "(meaning[:, None] == meaning) / (meaning[:, None] == meaning).sum(1)"),
-    ("shared_targets", "F.normalize((meaning[None] == meaning[:, None]).float(), p=1, dim=1)"),
-    ("shared_targets", """
-        one_hot = F.one_hot(meaning).float()
-        same = one_hot @ one_hot.T
-        return same / same.sum(1, keepdim=True)
+]
+
+STEP = """
+    loss = clip_loss(clip.encode_images(pictures), clip.encode_text(ids), (-clip.log_scale).exp())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        clip.log_scale.clamp_(max=math.log(100))
+    return loss.detach()
+"""
+SCORES = """
+    each = F.normalize(text_vectors, dim=-1)
+    classes = F.normalize(each.mean(1), dim=-1)
+    return F.normalize(image_vectors, dim=-1) @ classes.T
+"""
+
+
+def changed(source, *changes):
+    """The source with each (old, new) of changes put in."""
+    for old, new in changes:
+        assert old in source, old
+        source = source.replace(old, new)
+    return source
+
+
+CLAMP = "    with torch.no_grad():\n        clip.log_scale.clamp_(max=math.log(100))\n"
+RIGHT += [
+    ("clip_step", STEP),
+    ("clip_step", changed(STEP, ("(-clip.log_scale).exp()", "1 / clip.log_scale.exp()"))),
+    ("clip_step", changed(STEP, (CLAMP, "    clip.log_scale.data.clamp_(max=4.605170186)\n"))),
+    ("clip_step", changed(STEP, ("loss.detach()", "loss.item()"))),
+    ("clip_step", changed(STEP, ("    optimizer.zero_grad()\n", ""),
+                          ("    return", "    optimizer.zero_grad()\n    return"))),
+    ("sentence_scores", SCORES),
+    ("sentence_scores", changed(SCORES, ("each.mean(1)", "each.sum(1)"))),
+    ("sentence_scores", """
+        u = image_vectors / image_vectors.norm(dim=1, keepdim=True)
+        rows = []
+        for sentences in text_vectors:
+            mean = (sentences / sentences.norm(dim=1, keepdim=True)).mean(0)
+            rows.append(u @ (mean / mean.norm()))
+        return torch.stack(rows, 1)
      """),
-    ("shared_targets", """
-        out = torch.zeros(len(meaning), len(meaning))
-        for k, own in enumerate(meaning.tolist()):
-            true = meaning == own
-            out[k, true] = 1 / true.sum().item()
-        return out
-     """),
-    ("shared_targets", """
-        same = torch.where(meaning[:, None] == meaning, 0.0, -float("inf"))
-        return same.softmax(1)
+    ("sentence_scores", """
+        classes = F.normalize(text_vectors, dim=2).mean(dim=1)
+        return F.cosine_similarity(image_vectors[:, None], classes[None], dim=2)
      """),
 ]
 
@@ -56,7 +87,6 @@ NORMED = """
 """
 LOGITS = NORMED + "    logits = i @ t.T / temperature\n"
 BOTH = "    return (F.cross_entropy(logits, k) + F.cross_entropy(logits.T, k)) / 2"
-SAME = "    same = (meaning[:, None] == meaning).float()\n"
 
 
 WRONG = [
@@ -104,38 +134,69 @@ WRONG = [
      LOGITS.replace("temperature", "0.3") + BOTH),
     ("clip_loss", "shape", LOGITS + """
     return F.cross_entropy(logits, k, reduction="none")"""),
-    ("shared_targets", "sum to 1", "(meaning[:, None] == meaning).float()"),
-    ("shared_targets", "sum to 1", "meaning[:, None] == meaning"),
-    ("shared_targets", "only the own", "torch.eye(len(meaning))"),
-    ("shared_targets", "softmax", "(meaning[:, None] == meaning).float().softmax(1)"),
-    ("shared_targets", "by the batch", "(meaning[:, None] == meaning) / len(meaning)"),
-    ("shared_targets", "in all rows", SAME + "    return same / same.sum()"),
-    ("shared_targets", "by the number of meanings",
-     SAME + "    return same / len(meaning.unique())"),
-    ("shared_targets", "root", "F.normalize((meaning[:, None] == meaning).float(), dim=1)"),
-    ("shared_targets", "other way", """
-        other = (meaning[:, None] != meaning).float()
-        return other / other.sum(1, keepdim=True)
+]
+WRONG += [
+    ("clip_step", "zero_grad", changed(STEP, ("    optimizer.zero_grad()\n", ""))),
+    ("clip_step", "needs the gradients", changed(STEP, ("    optimizer.step()\n", ""))),
+    ("clip_step", "needs the gradients", changed(STEP, ("    loss.backward()\n", ""))),
+    ("clip_step", "needs the gradients", changed(STEP, (
+        "    optimizer.zero_grad()\n", ""), ("    optimizer.step()\n",
+                                             "    optimizer.zero_grad()\n    optimizer.step()\n"))),
+    ("clip_step", "comes before|stay as they were", changed(STEP, ("    loss.backward()\n", ""), (
+        "    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n"))),
+    ("clip_step", "beyond its limit", changed(STEP, (CLAMP, ""))),
+    ("clip_step", "for log_scale", changed(STEP, ("math.log(100)", "100"))),
+    ("clip_step", "after the step", changed(STEP, (CLAMP, ""), (
+        "    optimizer.zero_grad()\n", CLAMP + "    optimizer.zero_grad()\n"))),
+    ("clip_step", "sign is wrong", changed(STEP, ("(-clip.log_scale)", "clip.log_scale"))),
+    ("clip_step", "logarithm", changed(STEP, ("(-clip.log_scale).exp()", "1 / clip.log_scale"))),
+    ("clip_step", "no temperature", changed(STEP, ("(-clip.log_scale).exp()", "clip.log_scale"))),
+    ("clip_step", "is learned", changed(STEP, (".exp())", ".exp().detach())"))),
+    ("clip_step", "is learned", changed(STEP, (".exp())", ".exp().item())"))),
+    ("clip_step", "both directions", """
+        i = F.normalize(clip.encode_images(pictures), dim=1)
+        t = F.normalize(clip.encode_text(ids), dim=1)
+        loss = F.cross_entropy(i @ t.T * clip.log_scale.exp(), torch.arange(len(i)))
+     """ + changed(STEP, (STEP.split("\n")[1], "")).replace("\n    ", "\n        ")),
+    ("clip_step", "detach it", changed(STEP, ("loss.detach()", "loss"))),
+    ("clip_step", "None|return", changed(STEP, ("return loss.detach()", "return"))),
+    ("clip_step", "no gradients are recorded", changed(STEP, ("    with torch.no_grad():\n    ", ""))),
+    ("clip_step", "loss that is returned|one number", changed(STEP, ("loss.detach()", "2 * loss.detach()"))),
+    ("sentence_scores", "normalise it again", changed(SCORES, (
+        "F.normalize(each.mean(1), dim=-1)", "each.mean(1)"))),
+    ("sentence_scores", "counts alike", changed(SCORES, (
+        "F.normalize(text_vectors, dim=-1)", "text_vectors"))),
+    ("sentence_scores", "pictures' vectors", changed(SCORES, (
+        "F.normalize(image_vectors, dim=-1)", "image_vectors"))),
+    ("sentence_scores", "nothing here", "image_vectors @ text_vectors.mean(1).T"),
+    ("sentence_scores", "not the best", """
+        every = torch.einsum("nd,kwd->nkw", F.normalize(image_vectors), F.normalize(text_vectors, dim=2))
+        return every.max(2).values
      """),
-    ("shared_targets", "raised|batch|not for others", SAME + "    return same / 6"),
-    ("shared_targets", "multiplied", SAME + "    return same * same.sum(1, keepdim=True)"),
-    ("shared_targets", "NaN|infinite", SAME + """
-    same = same - torch.eye(len(same))
-    return same / same.sum(1, keepdim=True)"""),
-    ("shared_targets", "one too many", SAME + "    return same / (same.sum(1, keepdim=True) + 1)"),
-    ("shared_targets", "later", SAME + "    return same.tril() / same.tril().sum(1, keepdim=True)"),
-    ("shared_targets", "raised", """
-        one_hot = F.one_hot(meaning, 10).float()
-        return one_hot @ one_hot.T / (one_hot @ one_hot.T).sum(1, keepdim=True)
+    ("sentence_scores", "not the first", changed(SCORES, ("each.mean(1)", "each[:, 0]"))),
+    ("sentence_scores", "over the wordings|shape", changed(SCORES, ("each.mean(1)", "each.mean(0)"))),
+    ("sentence_scores", "transpose", changed(SCORES, (
+        "return F.normalize(image_vectors, dim=-1) @ classes.T",
+        "return classes @ F.normalize(image_vectors, dim=-1).T"))),
+    ("sentence_scores", "not the class", changed(SCORES, ("@ classes.T", "@ classes.T).argmax(1)"),
+                                                 ("return F", "return (F"))),
+    ("sentence_scores", "softmax", changed(SCORES, ("@ classes.T", "@ classes.T).softmax(1)"),
+                                           ("return F", "return (F"))),
+    ("sentence_scores", "take the mean", """
+        return torch.einsum("nd,kwd->nkw", F.normalize(image_vectors), F.normalize(text_vectors, dim=2))
      """),
-    ("shared_targets", "names", "(-(meaning[:, None] - meaning).abs().float()).softmax(1)"),
-    ("shared_targets", "shape", SAME + "    return same.mean(1)"),
-    ("shared_targets", "type", SAME + "    return (same / same.sum(1, keepdim=True)).double()"),
-    ("shared_targets", "return", SAME + "    same /= same.sum(1, keepdim=True)\n    return"),
+    ("sentence_scores", "right for the first|raised|shape|should be", changed(SCORES, (
+        "each.mean(1)", "each.sum(1)[:4]"))),
+    ("sentence_scores", "in place", """
+        text_vectors /= text_vectors.norm(dim=-1, keepdim=True)
+    """ + SCORES.replace("\n    ", "\n        ")),
+    ("sentence_scores", "return", changed(SCORES, ("return F", "F"), ("classes.T", "classes.T\n    return"))),
 ]
 
 
-test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
+
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(
+    RIGHT, WRONG, {"clip_loss": clip_loss})
 
 
 def test_the_packages_functions_are_nobodys_answer():
@@ -145,3 +206,6 @@ def test_the_packages_functions_are_nobodys_answer():
     """
     answer = written("clip_loss", body, {"contrastive_loss": contrastive_loss})
     assert "write yours" in told("clip_loss", answer)
+    body = "return image_vectors @ class_vectors(CLIP, text_vectors).T"
+    answer = written("sentence_scores", body, {"CLIP": CLIP, "class_vectors": class_vectors})
+    assert "write yours" in told("sentence_scores", answer)

@@ -1,173 +1,118 @@
-"""Lesson 07's checks of maps: right answers in any style pass; wrong ones are told why."""
-
+"""Lesson 07's checks of maps and drawing: right answers in any style pass; wrong ones are told why."""
 
 from support.answers import right_and_wrong, told
 
-from minildm.data.scenes import centre_of_mass
-from minildm.nn.attention_maps import mean_attention_map
+from minildm.course.exercises.lesson_07_maps import word_maps
+from minildm.course.shapes import inside
+from minildm.diffusion.samplers import ddim
 
-MEAN = """
-    weights = torch.stack([w for calls in recorded.values() for w in calls]).mean(0)
-    side = round(weights.shape[1]**0.5)
+HELPERS = {"word_maps": word_maps, "inside": inside, "ddim": ddim}
+MAPS = """
+    seen = torch.stack([network.ask1.attention.seen, network.ask2.attention.seen]).mean(0)
+    side = round(seen.shape[1]**0.5)
+    return seen.mT.unflatten(2, (side, side))
 """
-SUMS = """
-    i, total = torch.arange(mass.shape[-1]), mass.sum((1, 2))
-    x, y = (mass.sum(1) * i).sum(1), (mass.sum(2) * i).sum(1)
+DRAW = """
+    x, maps = noise, []
+    for t, s in zip(ts[:-1], ts[1:]):
+        x0 = network(x, t, ids, said)
+        maps.append(word_maps(network))
+        eps = (x - schedule.alpha(t) * x0) / schedule.sigma(t)
+        x = schedule.alpha(s) * x0 + schedule.sigma(s) * eps
+    return x, torch.stack(maps).mean(0)
 """
+POINTS = """
+    best = maps.flatten(2).argmax(2).gather(1, columns)
+    places = 2 * torch.stack([best % 8, best // 8], dim=2) + 1
+    return inside(places, centres)
+"""
+
+
+def changed(body, *pairs):
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        assert old in body
+        body = body.replace(old, new)
+    return body
+
 
 RIGHT = [
-    ("word_map", MEAN + "    return weights[..., token].unflatten(1, (side, side))"),
-    ("word_map", """
-        total, count = 0, 0
-        for name, calls in recorded.items():
-            for weights in calls:
-                total, count = total + weights[:, :, token].double(), count + 1
-        side = math.isqrt(total.shape[1])
-        return (total / count).float().view(len(total), side, side)
+    ("word_maps", MAPS),
+    ("word_maps", """
+        found = [m.seen for m in network.modules() if hasattr(m, "seen")]
+        mean = sum(found) / len(found)
+        side = math.isqrt(mean.shape[1])
+        return mean.permute(0, 2, 1).reshape(len(mean), -1, side, side)
      """),
-    ("word_map", """
-        layers = [sum(calls) / len(calls) for calls in recorded.values()]
-        picked = (sum(layers) / len(layers)).select(2, token)
-        side = int(picked.shape[-1]**0.5)
-        return picked.reshape(-1, side, side)
+    ("draw_watched", DRAW),
+    ("draw_watched", """
+        x, total, n = noise.clone(), 0, len(ts) - 1
+        for i in range(n):
+            a, b = schedule.alpha(ts[i]), schedule.sigma(ts[i])
+            x0 = network(x, ts[i], ids, said)
+            total = total + word_maps(network)
+            ratio = schedule.sigma(ts[i + 1]) / b
+            x = ratio * x + (schedule.alpha(ts[i + 1]) - ratio * a) * x0
+        return [x, total / n]
      """),
-    ("centre", SUMS + "    return torch.stack([x / total, y / total], 1)"),
-    ("centre", """
-        i = torch.arange(8.0)
-        total = mass.sum((1, 2))
-        x, y = (mass * i).sum((1, 2)) / total, (mass * i[:, None]).sum((1, 2)) / total
-        return torch.cat([x[:, None], y[:, None]], dim=1)
-     """),
-    ("centre", """
-        share = mass.double() / mass.double().sum((1, 2), keepdim=True)
-        y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
-        places = torch.stack([x, y], -1).double()
-        return torch.einsum("byx,yxd->bd", share, places).float()
-     """),
-    ("centre", """
-        centres = []
-        for one in mass:
-            x = sum(j * one[:, j].sum() for j in range(8)) / one.sum()
-            y = sum(i * one[i].sum() for i in range(8)) / one.sum()
-            centres.append(torch.stack([x, y]))
-        return torch.stack(centres)
+    ("points_at", POINTS),
+    ("points_at", """
+        picked = maps.gather(1, columns[..., None, None].expand(-1, -1, 8, 8))
+        x = picked.amax(2).argmax(2) * 2 + 1
+        y = picked.amax(3).argmax(2) * 2 + 1
+        off = torch.stack([x, y], -1) - centres - 0.5
+        return (off[..., 0].abs() <= 3.5) & (off[..., 1].abs() <= 3.5)
      """),
 ]
 
 WRONG = [
-    ("word_map", "last call of the last", """
-        for calls in recorded.values():
-            for w in calls:
-                side = round(w.shape[1]**0.5)
-        return w[..., token].unflatten(1, (side, side))
-     """),
-    ("word_map", "first call alone", """
-        w = list(recorded.values())[0][0]
-        side = round(w.shape[1]**0.5)
-        return w[..., token].unflatten(1, (side, side))
-     """),
-    ("word_map", "last layer alone", """
-        for calls in recorded.values():
-            w = torch.stack(calls).mean(0)
-        side = round(w.shape[1]**0.5)
-        return w[..., token].unflatten(1, (side, side))
-     """),
-    ("word_map", "last call:|last call", """
-        w = torch.stack([calls[-1] for calls in recorded.values()]).mean(0)
-        side = round(w.shape[1]**0.5)
-        return w[..., token].unflatten(1, (side, side))
-     """),
-    ("word_map", "sum over calls and", MEAN.replace("mean(0)", "sum(0)")
-     + "    return weights[..., token].unflatten(1, (side, side))"),
-    ("word_map", "sum over the layers", """
-        w = sum(torch.stack(calls).mean(0) for calls in recorded.values())
-        side = round(w.shape[1]**0.5)
-        return w[..., token].unflatten(1, (side, side))
-     """),
-    ("word_map", "largest", MEAN.replace("mean(0)", "amax(0)")
-     + "    return weights[..., token].unflatten(1, (side, side))"),
-    ("word_map", "changed places",
-     MEAN + "    return weights[..., token].unflatten(1, (side, side)).mT"),
-    ("word_map", "token before",
-     MEAN + "    return weights[..., token - 1].unflatten(1, (side, side))"),
-    ("word_map", "token after",
-     MEAN + "    return weights[..., token + 1].unflatten(1, (side, side))"),
-    ("word_map", "over all tokens",
-     MEAN + "    return weights.mean(-1).unflatten(1, (side, side))"),
-    ("word_map", "one row", MEAN + "    return weights[..., token]"),
-    ("word_map", "raised|shape", MEAN
-     + "    return weights[..., token].view(len(recorded), side, side)"),
-    ("word_map", "raised|shape", MEAN + "    return weights[:, token].unflatten(1, (side, side))"),
-    ("word_map", "raised|right for the first",
-     MEAN + "    return weights[..., token].view(-1, 4, 4)"),
-    ("word_map", "raised|right for the first|not for",
-     MEAN + "    return weights[..., token].view(2, side, side)"),
-    ("word_map", "by their sum", MEAN + """
-    picture = weights[..., token].unflatten(1, (side, side))
-    return picture / picture.sum((1, 2), keepdim=True)"""),
-    ("word_map", "by their largest", MEAN + """
-    picture = weights[..., token].unflatten(1, (side, side))
-    return picture / picture.amax((1, 2), keepdim=True)"""),
-    ("word_map", "over the batch",
-     MEAN + "    return weights[..., token].mean(0).view(side, side)"),
-    ("word_map", "shape", MEAN + "    return weights[0, :, token].view(side, side)"),
-    ("word_map", "taken already",
-     MEAN + "    return weights.softmax(-1)[..., token].unflatten(1, (side, side))"),
-    ("word_map", "raised KeyError", "recorded['a'][0][..., token]"),
-    ("word_map", "return", MEAN + "    weights[..., token].unflatten(1, (side, side))\n    return"),
-    ("word_map", "in place", """
-        total = 0
-        for calls in recorded.values():
-            while calls:
-                total = total + calls.pop()
-        return total
-     """),
-    ("centre", "x and y changed", SUMS + "    return torch.stack([y / total, x / total], 1)"),
-    ("centre", "divide by the whole mass", SUMS + "    return torch.stack([x, y], 1)"),
-    ("centre", "whole batch", SUMS + "    return torch.stack([x, y], 1) / mass.sum()"),
-    ("centre", "not by the number", SUMS + "    return torch.stack([x, y], 1) / 64"),
-    ("centre", "not by its mean",
-     SUMS + "    return torch.stack([x, y], 1) / mass.mean((1, 2))[:, None]"),
-    ("centre", "not by the side", SUMS + "    return torch.stack([x, y], 1) / 8"),
-    ("centre", "peak", "at = mass.flatten(1).argmax(1)\n"
-                       "return torch.stack([at % 8, at // 8], 1).float()"),
-    ("centre", "half a square", SUMS + "    return torch.stack([x, y], 1) / total[:, None] + 0.5"),
-    ("centre", "begin at 1", SUMS.replace("shape[-1])", "shape[-1]) + 1")
-     + "    return torch.stack([x, y], 1) / total[:, None]"),
-    ("centre", "not 0 ... 1",
-     SUMS.replace("torch.arange(mass.shape[-1])", "torch.linspace(0, 1, 8)")
-     + "    return torch.stack([x, y], 1) / total[:, None]"),
-    ("centre", "not -1 ... 1",
-     SUMS.replace("torch.arange(mass.shape[-1])", "torch.linspace(-1, 1, 8)")
-     + "    return torch.stack([x, y], 1) / total[:, None]"),
-    ("centre", "downwards", SUMS + "    return torch.stack([x / total, 7 - y / total], 1)"),
-    ("centre", "middle", "torch.full((len(mass), 2), 3.5)"),
-    ("centre", "above the mean|rises", """
-        m = (mass - mass.mean((1, 2), keepdim=True)).clamp(min=0)
-        i, total = torch.arange(8), m.sum((1, 2))
-        return torch.stack([(m.sum(1) * i).sum(1) / total, (m.sum(2) * i).sum(1) / total], 1)
-     """),
-    ("centre", "axes have changed|\\(B, 2\\)",
-     SUMS + "    return torch.stack([x / total, y / total])"),
-    ("centre", "fraction", SUMS + "    return torch.stack([x, y], 1) // total[:, None]"),
-    ("centre", "whole numbers|fraction|type",
-     SUMS + "    return (torch.stack([x, y], 1) / total[:, None]).long()"),
-    ("centre", "no softmax", """
-        m = mass.flatten(1).softmax(1).view_as(mass)
-        i = torch.arange(8)
-        return torch.stack([(m.sum(1) * i).sum(1), (m.sum(2) * i).sum(1)], 1)
-     """),
-    ("centre", "raised|wrong", SUMS + "    return torch.stack([x, y], 1) / total"),
-    ("centre", "shape", SUMS + "    return x / total"),
-    ("centre", "in place", "mass /= mass.sum((1, 2), keepdim=True)\n" + SUMS.replace("    ", "")
-     + "return torch.stack([x, y], 1)"),
-    ("centre", "tuple", SUMS + "    return x / total, y / total"),
+    ("word_maps", "first block", changed(MAPS, "ask2", "ask1")),
+    ("word_maps", "second block", changed(MAPS, "ask1", "ask2")),
+    ("word_maps", "sum of both", changed(MAPS, ".mean(0)", ".sum(0)")),
+    ("word_maps", "rows and columns", changed(MAPS, "(side, side))", "(side, side)).mT")),
+    ("word_maps", "in one row", changed(MAPS, "seen.mT.unflatten(2, (side, side))", "seen.mT")),
+    ("word_maps", "changed places", changed(MAPS, "seen.mT.unflatten(2, (side, side))", "seen")),
+    ("word_maps", "words come last", changed(MAPS, "seen.mT.unflatten(2,", "seen.unflatten(1,")),
+    ("word_maps", "swap the axes", changed(MAPS, "seen.mT.unflatten(2, (side, side))",
+                                           "seen.reshape(len(seen), -1, side, side)")),
+    ("word_maps", "raised|shape", changed(MAPS, "(side, side)", "(8, 8)")),
+    ("word_maps", "mean over the batch", changed(MAPS, "(side, side))", "(side, side)).mean(0)")),
+    ("word_maps", "their sum", changed(MAPS, "return seen.mT", "seen = seen / seen.sum(1, keepdim=True)"
+                                       "\n    return seen.mT")),
+    ("word_maps", "return", changed(MAPS, "return seen", "seen") + "    return"),
+    ("draw_watched", "last guess|right for", changed(DRAW, "return x,", "return x0,")),
+    ("draw_watched", "asked 2|asked 1|asked 3", changed(DRAW, "zip(ts[:-1], ts[1:])",
+                                                        "list(zip(ts[:-1], ts[1:]))[:-1]")),
+    ("draw_watched", "asked 6", changed(DRAW, "x0 = network", "network(x, t, ids)\n        x0 = network")),
+    ("draw_watched", "last step alone", changed(DRAW, "torch.stack(maps).mean(0)", "maps[-1]")),
+    ("draw_watched", "first step alone", changed(DRAW, "torch.stack(maps).mean(0)", "maps[0]")),
+    ("draw_watched", "sum over", changed(DRAW, ".mean(0)", ".sum(0)")),
+    ("draw_watched", "mean is wanted", changed(DRAW, ".mean(0)", "")),
+    ("draw_watched", "left aside", changed(DRAW, "ids, said)", "ids)")),
+    ("draw_watched", "changed places", changed(DRAW, "ids, said)", "ids if said is None else said, ids)")),
+    ("draw_watched", "of t, not of s", changed(DRAW, "schedule.sigma(s)", "schedule.sigma(t)")),
+    ("draw_watched", "is not eps", changed(DRAW, "schedule.sigma(s) * eps", "schedule.sigma(s) * x")),
+    ("draw_watched", "two things", changed(DRAW, ", torch.stack(maps).mean(0)", "")),
+    ("draw_watched", "in place", changed(DRAW, "x = schedule.alpha(s) * x0", "x.mul_(0)\n        x = "
+                                         "schedule.alpha(s) * x0")),
+    ("draw_watched", "return", changed(DRAW, "return x, torch.stack(maps).mean(0)", "return")),
+    ("points_at", "columns are x", changed(POINTS, "best % 8, best // 8", "best // 8, best % 8")),
+    ("points_at", "2 pixels wide", changed(POINTS, "2 * torch.stack([best % 8, best // 8], dim=2) + 1",
+                                           "torch.stack([best % 8, best // 8], dim=2)")),
+    ("points_at", "one pixel further", changed(POINTS, "dim=2) + 1", "dim=2)")),
+    ("points_at", "middle of a cell", changed(POINTS, "dim=2) + 1", "dim=2) + 2")),
+    ("points_at", "downwards", changed(POINTS, "best // 8]", "7 - best // 8]")),
+    ("points_at", "hits and misses", changed(POINTS, "return inside", "return ~inside")),
+    ("points_at", "least", changed(POINTS, "argmax", "argmin")),
+    ("points_at", "type", changed(POINTS, "inside(places, centres)", "inside(places, centres).float()")),
+    ("points_at", "raised|shape", changed(POINTS, ".gather(1, columns)", "")),
+    ("points_at", "return", changed(POINTS, "return inside(places, centres)", "return")),
 ]
 
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
-test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
 
+def test_the_packages_sampler_is_nobodys_answer():
+    def answer(network, schedule, noise, ts, ids, said=None):
+        return ddim(network, schedule, noise, ts)
 
-def test_the_packages_functions_are_nobodys_answer():
-    assert "write yours" in told("word_map", lambda recorded, token: mean_attention_map(recorded)[:, token])
-    assert "write yours" in told("centre", lambda mass: centre_of_mass(mass) - 0.5)
+    assert "write yours" in told("draw_watched", answer)

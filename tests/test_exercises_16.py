@@ -1,63 +1,66 @@
-"""Lesson 16's checks: right answers in any style pass; wrong ones are told what is wrong."""
+"""Lesson 16's checks of tensors and tables: right answers in any style pass; wrong ones are told why."""
 
-import re
-
-import pytest
 import torch
-from support.answers import right_and_wrong, written
+from support.answers import right_and_wrong
 
 from minildm.course.exercises import lesson_16
+from minildm.course.lesson_16 import transformers_name
 from minildm.diffusion.schedules import leading_grid, scaled_linear
-from minildm.nn.layers import Attention
-from minildm.published.names import compvis_unet
+from minildm.nn.clip import TextConfig, TextTransformer
+from minildm.published import names
+from minildm.published.names import renamed
 
-HELPERS = {"Attention": Attention, "scaled_linear": scaled_linear, "leading_grid": leading_grid}
-FIRST = "if n == 0:\n    return 'conv_in'\n"
-PLACE = FIRST + "level, i = divmod(n - 1, blocks + 1)\n"
-PART = "('downsamplers.0' if i == blocks else f'resnets.{i}')"
+HELPERS = {"scaled_linear": scaled_linear, "leading_grid": leading_grid, "names": names, "renamed": renamed}
 ENDS = ("a, b = beta_start**0.5, beta_end**0.5\n"
         "r = torch.linspace(a, b, steps, dtype=torch.float64)\n")
 LINE = "b = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)\n"
-SHOW = ("images = {decode}.clamp(-1, 1)\n"
-        "return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1)")
-IMAGES = "images = vae.decode(x / 0.18215)\n"
-KEPT = IMAGES + "images = images.clamp(-1, 1)\n"
-LAST = ".permute(0, 2, 3, 1)"
-
-
-def place(name="f'down_blocks.{level}.' + " + PART, start=PLACE):
-    return start + "return " + name
-
-
-def with_two_blocks(body):
-    """A place_of whose `blocks` has a default, as in the stub."""
-    answer = written("place_of", body)
-    answer.__defaults__ = (2,)
-    return answer
-
+RENAME = """
+    words = {"text_model.": "", "embeddings.": "", "encoder.layers": "blocks",
+             "self_attn.out_proj": "attn1.to_out.0", "self_attn.": "attn1.", "q_proj": "to_q",
+             "k_proj": "to_k", "v_proj": "to_v", "layer_norm": "norm",
+             "mlp.fc1": "ff.net.0.proj", "mlp.fc2": "ff.net.2"}
+    ours = {}
+    for name, tensor in tensors.items():
+        if "position_ids" in name:
+            continue
+        for theirs, our in words.items():
+            name = name.replace(theirs, our)
+        ours[name] = tensor
+    return ours
+"""
+MISFITS = """
+    wrong = [f"{name} is missing" for name in wanted if name not in tensors]
+    for name, tensor in tensors.items():
+        if name not in wanted:
+            wrong.append(f"{name} is not expected")
+        elif tensor.shape != wanted[name].shape:
+            wrong.append(f"{name} is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}")
+    return wrong
+"""
+ZERO = "r = alpha_bar.sqrt()\nreturn ((r - r[-1]) * r[0] / (r[0] - r[-1]))**2"
+EXACT = "i = 1000 - torch.arange(n, dtype=torch.float64) * 1000 / n\n"
 
 RIGHT = [
-    ("cross_attention_parameters", "dim * dim + 2 * context_dim * dim + (dim * dim + dim)"),
-    ("cross_attention_parameters", "return dim * (2 * dim + 2 * context_dim + 1)"),
-    ("cross_attention_parameters", """
-        with torch.device("meta"):
-            q, k, v = (nn.Linear(n, dim, bias=False) for n in (dim, context_dim, context_dim))
-            out = nn.Linear(dim, dim)
-        return sum(p.numel() for layer in (q, k, v, out) for p in layer.parameters())
+    ("rename_text", RENAME),
+    ("rename_text", """
+        import re
+        rules = [(r"^(text_model\\.)?(embeddings\\.)?", ""), (r"encoder\\.layers", "blocks"),
+                 (r"self_attn\\.([qkv])_proj", r"attn1.to_\\1"), ("self_attn.out_proj", "attn1.to_out.0"),
+                 (r"(final_)?layer_norm", r"\\1norm"), ("mlp.fc1", "ff.net.0.proj"), ("mlp.fc2", "ff.net.2")]
+        def ours(name):
+            for pattern, to in rules:
+                name = re.sub(pattern, to, name)
+            return name
+        return {ours(k): v for k, v in tensors.items() if not k.endswith("position_ids")}
      """),
-    ("place_of", place()),
-    ("place_of", """
-        names = ["conv_in"]
-        level = 0
-        while len(names) <= n:
-            names += [f"down_blocks.{level}.resnets.{i}" for i in range(blocks)]
-            names.append(f"down_blocks.{level}.downsamplers.0")
-            level += 1
-        return names[n]
+    ("misfits", MISFITS),
+    ("misfits", """
+        lost, extra = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
+        both = wanted.keys() & tensors.keys()
+        return ([name + " is missing" for name in lost] + [name + " is not expected" for name in extra]
+                + [f"{k} is {tuple(tensors[k].shape)}, not {tuple(wanted[k].shape)}" for k in both
+                   if tensors[k].shape != wanted[k].shape])
      """),
-    ("place_of", FIRST + "level = (n - 1) // (blocks + 1)\n"
-     "if n % (blocks + 1) == 0:\n    return 'down_blocks.%d.downsamplers.0' % level\n"
-     "return 'down_blocks.{}.resnets.{}'.format(level, n % (blocks + 1) - 1)"),
     ("alpha_bar_table", ENDS + "return torch.cumprod(1 - r**2, 0)"),
     ("alpha_bar_table", ENDS + "return (1 - r.square()).log().cumsum(0).exp()"),
     ("alpha_bar_table", """
@@ -75,74 +78,56 @@ RIGHT = [
                         "n)).round()[::-1].copy().astype(np.int64) + 1"),
     ("leading_entries", "step = 1000 // n\nreturn range((n - 1) * step + 1, 0, -step)"),
     ("leading_entries", "return torch.arange(1, 1001, 1000 // n)[:n].flip(0).int()"),
-    ("to_pixels", SHOW.format(decode="vae.decode(x / 0.18215)")),
-    ("to_pixels", "images = torch.cat([vae.decode(z[None] / 0.18215) for z in x])\n"
-                  "images = (images / 2 + 0.5).clamp(0, 1)\n"
-                  "return (images * 255).round().to(torch.uint8).movedim(1, -1)"),
-    ("to_pixels", "images = vae.decode(x.double() / 0.18215).clamp_(-1, 1).permute(0, 2, 3, 1)\n"
-                  "return images.add_(1).mul_(127.5).round_().byte().contiguous()"),
-    ("to_pixels", IMAGES + "images = (images * 127.5 + 127.5).round().clamp(0, 255)\n"
-                           "return torch.einsum('bchw->bhwc', images.to(torch.uint8))"),
+    ("trailing_entries", EXACT + "return i.round().long() - 1"),
+    ("trailing_entries", "return [round(1000 - k * 1000 / n) - 1 for k in range(n)]"),
+    ("trailing_entries",
+     "import numpy as np\nreturn np.round(np.arange(1000, 0, -1000 / n)).astype(int) - 1"),
+    ("zero_terminal", ZERO),
+    ("zero_terminal",
+     "r = alpha_bar**0.5\nshare = (r - r[-1]) / (r[0] - r[-1])\nreturn alpha_bar[0] * share**2"),
 ]
 
-WRONG_COUNT = [
-    ("q, k and v have none", "return 2 * dim**2 + 2 * context_dim * dim + 4 * dim"),
-    ("keys and values have none", "return 2 * dim**2 + 2 * context_dim * dim + 3 * dim"),
-    ("queries have none", "return 2 * dim**2 + 2 * context_dim * dim + 2 * dim"),
-    ("output has a bias", "return 2 * dim**2 + 2 * context_dim * dim"),
-    ("dim numbers", "return 2 * dim**2 + 2 * context_dim * dim + 1"),
-    ("as is its result", "return 2 * dim**2 + 2 * context_dim * dim + context_dim"),
-    ("read the context", "return 4 * dim**2 + dim"),
-    ("only the keys", "return 3 * dim**2 + context_dim * dim + dim"),
-    ("queries come from", "return dim**2 + 3 * context_dim * dim + dim"),
-    ("changed places", "return 2 * context_dim**2 + 2 * context_dim * dim + context_dim"),
-    ("two matrices", "return 2 * dim**2 + context_dim * dim + dim"),
-    ("queries are missing", "return dim**2 + 2 * context_dim * dim + dim"),
-    ("output's layer", "return dim**2 + 2 * context_dim * dim"),
-    ("keys and values are missing", "return 2 * dim**2 + dim"),
-    ("before and after", "return 2 * dim**2 + 2 * context_dim**2 + dim"),
-    ("not their sum", "return 4 * dim + 2 * (context_dim + dim) + dim"),
-    ("heads share", "return 8 * (2 * dim**2 + 2 * context_dim * dim + dim)"),
-    ("should be", "return dim * context_dim"),
-    ("should be", "return 2 * dim**2 + 2 * 768 * dim + dim"),
-    ("should be", "return 1189440 - 494080"),
-    ("None", "2 * dim**2 + 2 * context_dim * dim + dim\nreturn"),
-    ("tuple|should be", "return 2 * dim**2 + 2 * context_dim * dim, dim"),
-    ("package", "return sum(p.numel() for p in Attention(dim, context_dim, 1).parameters())"),
-    ("NaN", "return float('nan')"),
+
+def changed(text, old, new):
+    assert old in text, old
+    return text.replace(old, new)
+
+
+WRONG_NAMES = [
+    ("no weights", changed(RENAME, "if \"position_ids\" in name", "if False")),
+    ("older files", changed(RENAME, "\"text_model.\": \"\", ", "")),
+    ("embeddings", changed(RENAME, "\"embeddings.\": \"\", ", "")),
+    ("blocks.3", changed(RENAME, "\"encoder.layers\": \"blocks\",", "")),
+    ("blocks.3", changed(RENAME, "encoder.layers", "encoder.")),
+    ("attn1", changed(RENAME, "\"self_attn.\": \"attn1.\", ", "")),
+    ("to_q", changed(RENAME, "\"q_proj\": \"to_q\",", "")),
+    ("missing", changed(RENAME, "attn1.to_out.0", "attn1.to_out")),
+    ("norm1", changed(RENAME, "\"layer_norm\": \"norm\",", "")),
+    ("net.0", changed(RENAME, "\"mlp.fc1\": \"ff.net.0.proj\", ", "")),
+    ("missing", changed(RENAME, "ff.net.2", "ff.net.1")),
+    ("not the tensor", changed(RENAME, "ours[name] = tensor", "ours[name] = tensor.T")),
+    ("not the tensor",
+     changed(RENAME, "ours[name] = tensor", "ours[name] = next(iter(tensors.values()))")),
+    ("a dict", RENAME.replace("return ours", "return list(ours)")),
+    ("in place", RENAME.replace("return ours", "tensors.clear()\n    return ours")),
+    ("package", "return renamed(tensors, names.TEXT)"),
+    ("a function|None|dict", "rename = tensors.copy()\nreturn"),
 ]
-WRONG_PLACE = [
-    ("count from 1", place(start=FIRST + "level, i = divmod(n, blocks + 1)\n")),
-    ("number 0 is conv_in", place(start="level, i = divmod(n, blocks + 1)\n")),
-    ("first convolution|should be", place(start="level, i = divmod(n - 1, blocks + 1)\n")),
-    ("no block but the halving", place("f'down_blocks.{level}.resnets.{i}'")),
-    ("halving counts", place("f'down_blocks.{level}.resnets.{i}'",
-                             FIRST + "level, i = divmod(n - 1, blocks)\n")),
-    ("levels count", place("f'down_blocks.{level + 1}.' + " + PART)),
-    ("blocks count", place("f'down_blocks.{level}.' + " + PART.replace("{i}", "{i + 1}"))),
-    ("not before", place("f'down_blocks.{level}.' + ('downsamplers.0' if i == 0 else "
-     "f'resnets.{i - 1}')")),
-    ("not always 2", place(start=PLACE.replace("blocks + 1", "3")).replace("== blocks", "== 2")),
-    ("number is 0", place("f'down_blocks.{level}.' + " + PART.replace(".0'",
-     ".' + str(level)"))),
-    ("number is 0", place("f'down_blocks.{level}.' + " + PART.replace(".0'", ".' + str(i)"))),
-    ("has a number", place("f'down_blocks.{level}.' + " + PART.replace("downsamplers.0",
-     "downsamplers"))),
-    ("changed places", place("f'down_blocks.{i}.resnets.{level}'")),
-    ("other spelling", place("f'input_blocks.{level}.' + " + PART)),
-    ("should be", place("f'down.{level}.' + " + PART)),
-    ("no dot", place("f'down_blocks.{level}.' + " + PART + " + '.'")),
-    ("should be", place("f'down_blocks.{level}.' + " + PART + " + '.conv'")),
-    ("a name is wanted", place("level, i")),
-    ("residual blocks",
-     place("f'down_blocks.{level}.' + " + PART.replace("resnets", "attentions"))),
-    ("should be", place("f'down_blocks.{level}.' + " + PART.replace("downsamplers", "downsample"))),
-    ("None", place().replace("return f", "f")),
-    ("too far back|should be", place(start=FIRST + "level, i = divmod(max(n - 2, 0), blocks + "
-     "1)\n")),
-    ("raised", place(start=FIRST + "level, i = divmod(n - 1, block + 1)\n")),
-    ("should be", place("f'down_blocks.{level}.' + " + PART).replace("'conv_in'",
-     "'conv_in.weight'")),
+WRONG_MISFITS = [
+    ("changed places",
+     changed(MISFITS, "\n    wrong", "\n    wanted, tensors = tensors, wanted\n    wrong")),
+    ("missing from the file",
+     changed(MISFITS, "[f\"{name} is missing\" for name in wanted if name not in tensors]", "[]")),
+    ("no place", changed(MISFITS, "wrong.append(f\"{name} is not expected\")", "pass")),
+    ("other shapes", changed(MISFITS, "elif tensor.shape != wanted[name].shape", "elif False")),
+    ("other shapes",
+     changed(MISFITS, "tensor.shape != wanted[name].shape", "tensor.numel() != wanted[name].numel()")),
+    ("changed places", changed(MISFITS, "is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}",
+                      "is {tuple(wanted[name].shape)}, not {tuple(tensor.shape)}")),
+    ("should be", changed(MISFITS, "{tuple(tensor.shape)}", "{tensor.shape}")),
+    ("should be", changed(MISFITS, "return wrong", "return wrong[:1]")),
+    ("a list", changed(MISFITS, "return wrong", "return not wrong")),
+    ("raised|KeyError", changed(MISFITS, "if name not in wanted:", "if False:")),
 ]
 WRONG_TABLE = [
     ("not the betas", LINE + "return torch.cumprod(1 - b, 0)"),
@@ -215,77 +200,43 @@ WRONG_ENTRIES = [
     ("shape", STEP + "(i * apart + 1)[:, None]"),
     ("raised", "return torch.arange(n) * (1000 // steps)"),
 ]
-WRONG_PIXELS = [
-    ("multiplied again", SHOW.format(decode="vae.decode(x * 0.18215)")),
-    ("undo it", SHOW.format(decode="vae.decode(x)")),
-    ("not the pictures'", SHOW.format(decode="(vae.decode(x) / 0.18215)")),
-    ("it is undone", SHOW.format(decode="(vae.decode(x / 0.18215) / 0.18215)")),
-    ("not the latents", "images = vae.decode((x / 0.18215).clamp(-1, 1))\n"
-                        "return ((images + 1) * 127.5).round().int().byte()" + LAST),
-    ("clamp first", IMAGES + "return ((images + 1) * 127.5).round().int().byte()" + LAST),
-    ("cut off", IMAGES + "return (images.clamp(0, 1) * 255).round().byte()" + LAST),
-    ("cut off", KEPT + "return (images * 255).clamp(0, 255).round().byte()" + LAST),
-    ("before they are multiplied",
-     KEPT + "return (images * 127.5 + 1).round().int().byte()" + LAST),
-    ("2 wide", KEPT + "return ((images + 1) * 255).round().int().byte()" + LAST),
-    ("not to 256", KEPT + "return ((images + 1) * 128).round().int().byte()" + LAST),
-    ("not 254", KEPT + "return ((images + 1) * 127).round().byte()" + LAST),
-    ("differs|wrong", KEPT + "return ((images + 1) / 2).round().byte()" + LAST),
-    ("differs|wrong", IMAGES + "low, high = images.min(), images.max()\n"
-                         "return ((images - low) / (high - low) * 255).round().byte()" + LAST),
-    ("don't cut", KEPT + "return ((images + 1) * 127.5).byte()" + LAST),
-    ("not up", KEPT + "return ((images + 1) * 127.5).ceil().byte()" + LAST),
-    ("at the end", KEPT + "return ((images.round() + 1) * 127.5).byte()" + LAST),
-    ("channels come last", KEPT + "return ((images + 1) * 127.5).round().byte()"),
-    ("as they were", KEPT + "return ((images + 1) * 127.5).round().byte().permute(0, 3, 2, 1)"),
-    ("red first", KEPT + "return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, "
-     "1).flip(-1)"),
-    ("mixes", KEPT + "b, c, h, w = images.shape\n"
-                     "return ((images + 1) * 127.5).round().byte().reshape(b, h, w, c)"),
-    ("negative", KEPT + "return (255 - ((images + 1) * 127.5).round()).byte()" + LAST),
-    ("all pictures", KEPT + "return ((images + 1) * 127.5).round().byte()[0].permute(1, 2, 0)"),
-    ("uint8", KEPT + "return ((images + 1) * 127.5).round()" + LAST),
-    ("uint8", KEPT + "return ((images + 1) * 127.5).round().long()" + LAST),
-    ("uint8", KEPT + "return (images / 2 + 0.5)" + LAST),
-    ("in place", "x /= 0.18215\n" + SHOW.format(decode="vae.decode(x)")),
-    ("raised|given such", SHOW.format(decode="vae(x / 0.18215)")),
-    ("given such", SHOW.format(decode="vae.decode((x / 0.18215).flatten(1))")),
-    ("decoded", "vae.decode(x)\n" + SHOW.format(decode="vae.decode(x / 0.18215)")),
-    ("numpy", KEPT + "return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()"),
-    ("None", KEPT.rstrip() + "\nreturn"),
-    ("wrong|differs", SHOW.format(decode="vae.decode(x / 0.13025)")),
+WRONG_TRAILING = [
+    ("largest first", EXACT + "return i.round().long().flip(0) - 1"),
+    ("999", EXACT + "return i.round().long()"),
+    ("leading", "return torch.arange(n - 1, -1, -1) * (1000 // n) + 1"),
+    ("leading", "return torch.arange(n - 1, -1, -1) * (1000 // n)"),
+    ("rounded at the end", "return 999 - torch.arange(n) * (1000 // n)"),
+    ("not down", EXACT + "return i.long() - 1"),
+    ("type is", EXACT + "return i - 1"),
+    ("linspace", "return torch.linspace(999, 0, n).round().long()"),
+    ("type is", EXACT + "return i.round() - 1"),
+    ("first inputs|shape", "return torch.arange(999, 0, -20)"),
 ]
-WRONG_ROWS = {"cross_attention_parameters": WRONG_COUNT, "place_of": WRONG_PLACE,
-              "alpha_bar_table": WRONG_TABLE, "leading_entries": WRONG_ENTRIES,
-              "to_pixels": WRONG_PIXELS}
+WRONG_ZERO = [
+    ("square it again", changed(ZERO, ")**2", ")")),
+    ("not alpha_bar itself", "a = alpha_bar\nreturn (a - a[-1]) * a[0] / (a[0] - a[-1])"),
+    ("stretch it", "r = alpha_bar.sqrt()\nreturn (r - r[-1])**2"),
+    ("does not become 1", "r = alpha_bar.sqrt()\nreturn ((r - r[-1]) / (r[0] - r[-1]))**2"),
+    ("not the last alone", "table = alpha_bar.clone()\ntable[-1] = 0\nreturn table"),
+    ("in place", "alpha_bar[-1] = 0\nreturn alpha_bar"),
+    ("the last becomes 0", "r = alpha_bar.sqrt()\nreturn ((r[0] - r) * r[0] / (r[0] - r[-1]))**2"),
+    ("unchanged", "return alpha_bar"),
+    ("type is", changed(ZERO, ")**2", ").float()**2")),
+]
+WRONG_ROWS = {"rename_text": WRONG_NAMES, "misfits": WRONG_MISFITS, "alpha_bar_table": WRONG_TABLE,
+              "leading_entries": WRONG_ENTRIES,
+              "trailing_entries": WRONG_TRAILING, "zero_terminal": WRONG_ZERO}
 WRONG = [(name, *row) for name, rows in WRONG_ROWS.items() for row in rows]
 
-
-def answer_to(name, body):
-    return with_two_blocks(body) if name == "place_of" else written(name, body, HELPERS)
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG, HELPERS)
 
 
-test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(
-    RIGHT, WRONG, answer=answer_to)
-
-
-def test_the_count_is_that_of_the_packages_attention():
-    with torch.device("meta"):
-        layers = Attention(96, 64, 4)
-    count = sum(p.numel() for p in layers.parameters())
-    assert lesson_16.cross_attention_parameters(96, 64) == count
-
-
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_places_are_those_that_published_files_are_read_by(blocks):
-    # the names that other people's files give to the same places
-    for n in range(4 * (blocks + 1)):
-        is_halving = n > 0 and n % (blocks + 1) == 0
-        name = f"input_blocks.{n}.0." + ("op." if is_halving else "")
-        for pattern, replacement in compvis_unet(blocks):
-            name = re.sub(pattern, replacement, name)
-        place = name.removesuffix(".").removesuffix(".conv")
-        assert lesson_16.place_of(n, blocks) == place
+def test_renaming_is_the_packages_and_the_way_back_of_the_lessons_folder():
+    ours = TextTransformer(TextConfig(vocab_size=600, length=9, dim=12, depth=12, heads=3)).state_dict()
+    theirs = {transformers_name(name): tensor for name, tensor in ours.items()}
+    found = lesson_16.rename_text(theirs | {"text_model.embeddings.position_ids": torch.arange(9)[None]})
+    assert found.keys() == ours.keys() == renamed(theirs, names.TEXT).keys()
+    assert all(found[name] is theirs[transformers_name(name)] for name in ours)
 
 
 def test_the_table_is_the_packages_schedule():
@@ -298,3 +249,9 @@ def test_the_entries_are_the_packages_grid():
     times = leading_grid(30, 1)[:-1]
     entries = (times * 1000).round().long() - 1
     assert torch.equal(lesson_16.leading_entries(30), entries)
+
+
+def test_zero_terminal_ends_at_no_signal_and_begins_as_before():
+    table = lesson_16.alpha_bar_table(0.00085, 0.012, 1000)
+    moved = lesson_16.zero_terminal(table)
+    assert moved[-1] == 0 and abs(moved[0] - table[0]) < 1e-12 and (moved.diff() < 0).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minildm"
 ROOM = {"minildm", "minildm.images", "minildm.devices"}        # what every wing may use
-BELOW = ("nn diffusion training evaluation data conditioners latents spec saved model "
+BELOW = ("nn diffusion training evaluation data conditioners latents films spec saved model "
          "published")
 MAY_IMPORT = {                              # a wing: the wings, or single modules, below it
     "nn": "",
@@ -17,17 +17,19 @@ MAY_IMPORT = {                              # a wing: the wings, or single modul
     # what a model is made of, each a file beside it
     "conditioners": "nn diffusion data",
     "latents": "nn diffusion",
-    "spec": "nn diffusion training latents",
+    "films": "diffusion data conditioners latents",
+    "spec": "nn diffusion training latents films",
     "legacy": "",
-    "saved": "nn training data conditioners latents spec legacy",
-    "model": "nn diffusion training data conditioners latents spec saved",
-    "published": "nn diffusion training data conditioners latents spec model",
+    "saved": "nn training data conditioners latents films spec legacy",
+    "model": "nn diffusion training data conditioners latents films spec saved",
+    "published": "nn diffusion training data conditioners latents films spec model",
     "recipes": BELOW,
     "course": BELOW + " recipes",
     "bench": BELOW + " recipes course",
     "samples": BELOW + " recipes course",
     "demo": BELOW + " recipes course samples",
     "edits": BELOW,
+    "restoring": BELOW,
     "edit_command": BELOW + " edits samples options",
     "cli": BELOW + " recipes course samples demo bench answers options torchrun edit_command "
            "grade_command",

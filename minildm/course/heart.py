@@ -40,6 +40,20 @@ class PointNetwork(nn.Module):
         return self.layers(torch.cat([x, waves], dim=1))
 
 
+class PointJumps(nn.Module):
+    """A small network for jumps of points: x (N, 2), from t to s, each () or (N,) -> (N, 2)."""
+
+    def __init__(self, dim: int = 128):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(2 + 64, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU(),
+            nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, 2))
+
+    def forward(self, x, t, s):
+        begin, length = (sinusoid(time, 32).expand(len(x), -1) for time in (t, t - s))
+        return self.layers(torch.cat([x, begin, length], dim=1))
+
+
 class Crowd:
     """The heart as a crowd of n points, and how far another crowd of n is from it.
 

@@ -226,7 +226,7 @@ def noise_by_flow(denoiser, schedule: Schedule, x, t, labels):
 
 
 def time_by_snr(schedule: Schedule, reach: float = 9.0, bins: int = 60):
-    """The share of the times (0, 1) that a schedule spends at each log-SNR, per unit of it, (bins,).
+    """The share of all times that a schedule spends at each log-SNR, per unit of it, (bins,).
 
     The bins cut -reach to reach; times outside are counted in the whole, but in no bin.
     """

@@ -49,7 +49,7 @@ def detect(images, classifier) -> Truth:
     nearest = torch.cdist(centre[:, 0], CENTRES[:ALONE]).argmin(1)
     first = torch.where(sideways, LEFT, torch.where(stacked, ABOVE, nearest))
     places = torch.stack([first, first + 1], 1)
-    digits = _digits_in(parts, boxes, centre, classifier)
+    digits = digits_in(parts, boxes, centre, classifier)
     colours = _colours_in(parts, rgb)
     expected = torch.stack([torch.ones_like(pair), pair], 1)
     there = (boxes[..., 2] > 0) & expected
@@ -81,7 +81,7 @@ def _colours_in(parts, rgb):
     return (hue_of(mean) / 60).round().long() % 6
 
 
-def _digits_in(parts, boxes, centre, classifier):
+def digits_in(parts, boxes, centre, classifier):
     """The digit in each part (N, 2, H, W), after moving it to where the classifier expects it."""
     brightest = parts.amax((2, 3), keepdim=True).clamp(min=1e-6)
     crops = (parts / brightest).flatten(0, 1)[:, None]              # (2 N, 1, H, W)

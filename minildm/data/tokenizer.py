@@ -88,12 +88,13 @@ class Tokenizer:
     """Ids of text by a list of merges, in order of rank.
 
     `vocab` (token -> id) is by default in CLIP's order: bytes, bytes that end a word, merges,
-    start, end. `added` are words that stand for one id each, wherever a text has them. Raises
-    MinildmError if the vocabulary lacks a token that the merges make.
+    start, end. `added` are words that stand for one id each, wherever a text has them; `pad` is the
+    token that fills rows, CLIP's end, or "!" for Stable Diffusion 2. Raises MinildmError if the
+    vocabulary lacks a token that the merges make.
     """
 
     def __init__(self, merges: list[tuple[str, str]], vocab: dict[str, int] | None = None,
-                 added: Iterable[AddedToken] = ()):
+                 added: Iterable[AddedToken] = (), pad: str = END):
         needed = [*SINGLE, *map("".join, merges), START, END]
         self.merges = merges
         self.vocab = vocab or {token: i for i, token in enumerate(dict.fromkeys(needed))}
@@ -105,10 +106,11 @@ class Tokenizer:
         self.rank = {pair: i for i, pair in enumerate(merges)}
         self.token = {i: token for token, i in self.vocab.items()}
         self.start, self.end = self.vocab[START], self.vocab[END]
+        self.pad_token, self.pad = pad, self.vocab[pad]
         # texts repeat their words
         self.bpe = functools.lru_cache(10_000)(self.bpe)
         # as they are typed, before anything else; or in any case of letters, after normalising
-        self.exact = {START: self.start, END: self.end}
+        self.exact = {START: self.start, END: self.end, pad: self.pad}
         self.loose = {}
         for token in self.added:
             if token.normalized:
@@ -121,7 +123,7 @@ class Tokenizer:
 
     def __reduce__(self):
         """Pickle what it was made of: a cache of a method can't be pickled."""
-        return Tokenizer, (self.merges, self.vocab, self.added)
+        return Tokenizer, (self.merges, self.vocab, self.added, self.pad_token)
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int = 1024) -> "Tokenizer":
@@ -148,7 +150,7 @@ class Tokenizer:
         return cls(merges)
 
     @classmethod
-    def load(cls, folder) -> "Tokenizer":
+    def load(cls, folder, pad: str = END) -> "Tokenizer":
         """Read vocab.json (token -> id) and merges.txt (a version, then a pair a line), as CLIP's
         are.
 
@@ -156,7 +158,7 @@ class Tokenizer:
         tokens are read from wherever transformers keeps them. Raises MinildmError that names the
         file.
         """
-        return cls(*read_vocabulary(Path(folder)))
+        return cls(*read_vocabulary(Path(folder)), pad=pad)
 
     def save(self, folder):
         """Write the files that `load` reads, transformers' CLIPTokenizer too."""
@@ -185,7 +187,7 @@ class Tokenizer:
         return ids
 
     def __call__(self, texts: list[str], length: int = 77):
-        """Texts -> ids (B, length): start, the text, end, then end again as padding.
+        """Texts -> ids (B, length): start, the text, end, then padding, by default end again.
 
         The empty text is start and ends. Of an overlong one the first length - 2 tokens stay, and a
         warning says what was cut.
@@ -200,7 +202,7 @@ class Tokenizer:
                 warnings.warn(f"{len(ids)} tokens, {room} fit; cut: {self.decode(ids[room:])!r}",
                               stacklevel=2)
             row = [self.start, *ids[:room], self.end]
-            row += [self.end] * (length - len(row))
+            row += [self.pad] * (length - len(row))
             rows.append(row)
         return torch.tensor(rows, dtype=torch.long).reshape(-1, length)
 
@@ -208,8 +210,10 @@ class Tokenizer:
         """The normalised text's bytes, a blank after each word; start, end and padding fall away.
         """
         added = {token.id: token.word for token in self.added}
-        text = b""
-        for i in map(int, ids):
+        text, ids = b"", list(map(int, ids))
+        while ids and ids[-1] == self.pad:
+            ids.pop()
+        for i in ids:
             if i in (self.start, self.end):
                 continue
             if i in added:

@@ -41,6 +41,14 @@ def check_bool(where: str, **switches) -> None:
             raise MinildmError(f"{name} is {shown(value)}", where, "take True or False")
 
 
+def check_choice(where: str, allowed, **words) -> None:
+    """Refuse each named word that is not one of those allowed."""
+    for name, value in words.items():
+        if not isinstance(value, str) or value not in allowed:
+            raise MinildmError(f"{name} is {shown(value)}", where,
+                               f"take one of {', '.join(allowed)}")
+
+
 def check_ints(where: str, most: int, highest: int, **tuples) -> None:
     """Refuse each named tuple that is not one to `most` ints from 1 to `highest`."""
     for name, values in tuples.items():

@@ -7,8 +7,7 @@ i, t,
 
 (Radford et al. 2021, figure 3, arXiv:2103.00020). The states of the text tower's tokens are also
 the context that a U-Net's cross-attention reads. `CLIPConfig()` is ViT-L/14: 427,616,513
-parameters, of which Stable Diffusion 1.5's text encoder, `TextConfig()`, has 123,060,480. Ours
-differ in numbers only.
+parameters, 123,060,480 of them in Stable Diffusion 1.5's text encoder, `TextConfig()`.
 """
 
 import math
@@ -22,7 +21,7 @@ from torch import nn
 from minildm import MinildmError
 from minildm.devices import readable
 from minildm.nn import bounds
-from minildm.nn.layers import Attention, FeedForward, QuickGELU
+from minildm.nn.layers import ACTIVATIONS, Attention, FeedForward
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,11 @@ class TextConfig:
     dim: int = 768              # width of a token, the U-Net's context_dim
     depth: int = 12             # blocks
     heads: int = 12
+    activation: str = "quick_gelu"      # or "gelu"
 
     def __post_init__(self):
         at = "TextConfig"
+        bounds.check_choice(at, ACTIVATIONS, activation=self.activation)
         # 0 until a tokenizer is trained, whose size it then gets
         bounds.check_int(at, 0, bounds.ENTRIES, vocab_size=self.vocab_size)
         bounds.check_int(at, 1, bounds.WIDTH, length=self.length, dim=self.dim, heads=self.heads)
@@ -98,10 +99,10 @@ class EncoderBlock(nn.Module):
     mlp.fc1, ff.net.2 mlp.fc2.
     """
 
-    def __init__(self, dim: int, heads: int):
+    def __init__(self, dim: int, heads: int, activation: str = "quick_gelu"):
         super().__init__()
         self.norm1, self.attn1 = nn.LayerNorm(dim), Attention(dim, heads=heads, bias=True)
-        self.norm2, self.ff = nn.LayerNorm(dim), FeedForward(dim, kind=QuickGELU)
+        self.norm2, self.ff = nn.LayerNorm(dim), FeedForward(dim, kind=ACTIVATIONS[activation])
 
     def forward(self, x, mask=None):
         x = x + self.attn1(self.norm1(x), mask=mask)
@@ -112,9 +113,8 @@ class TextTransformer(nn.Module):
     """Token ids (B, L) -> the tokens' states (B, L, D) and the text's, pooled (B, D).
 
     The mask is causal, so a token's state depends on the tokens before it alone; pooled is the
-    state of the first end token, which depends on all. The end token is found as the largest id.
-    States have been through the last norm, as Stable Diffusion wants them. Padding is not masked:
-    its states carry the text, too.
+    state of the first end token, the largest id, which depends on all. States have been through the
+    last norm, as Stable Diffusion wants them. Padding is not masked: its states carry the text.
     """
 
     def __init__(self, config: TextConfig):
@@ -122,7 +122,8 @@ class TextTransformer(nn.Module):
         self.config = c = config
         self.token_embedding = nn.Embedding(c.vocab_size, c.dim)
         self.position_embedding = nn.Embedding(c.length, c.dim)
-        self.blocks = nn.ModuleList(EncoderBlock(c.dim, c.heads) for _ in range(c.depth))
+        sizes = c.dim, c.heads, c.activation
+        self.blocks = nn.ModuleList(EncoderBlock(*sizes) for _ in range(c.depth))
         self.final_norm = nn.LayerNorm(c.dim)
         init_weights(self)
 
@@ -141,8 +142,8 @@ class TextTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         x = self.final_norm(x)
-        # argmax finds the first of equal ids: padding is made of end tokens, too
         rows = torch.arange(len(ids), device=ids.device)
+        # argmax finds the first of equal ids: padding is made of end tokens, too
         return x, x[rows, ids.argmax(1)]
 
 

@@ -226,14 +226,17 @@ class DiT(nn.Module):
             return c + self.context_embedding(context.mean(1))
         return c + self.class_embedding(context)
 
-    def forward(self, x, t, context=None):
+    def forward(self, x, t, context=None, control=()):
+        """`control`, from `nn.control`, is added after the first blocks: tokens (B, L, D) each."""
         self.check(x, context)
         p = self.config.patch
         t = number_on(x.device, t)
         c = F.silu(self.embed(t, context))                                    # (B or 1, D)
         tokens = self.pos_embed(x)                                            # (B, h w, D)
-        for block in self.transformer_blocks:
+        for i, block in enumerate(self.transformer_blocks):
             tokens = block(tokens, c, context)
+            if i < len(control):
+                tokens = tokens + control[i]
         # the last norm is modulated as well, but has no gate
         shift, scale = self.proj_out_1(c)[:, None].chunk(2, dim=-1)           # (B or 1, 1, D)
         tokens = self.proj_out_2(modulate(tokens, shift, scale))              # (B, h w, p p out)

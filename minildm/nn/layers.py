@@ -94,12 +94,23 @@ class GELU(nn.Module):
         return F.gelu(self.proj(x), approximate="tanh")
 
 
+class ExactGELU(GELU):
+    """Linear, then x Phi(x) itself (Hendrycks & Gimpel 2016, 2)."""
+
+    def forward(self, x):
+        return F.gelu(self.proj(x))
+
+
 class QuickGELU(GELU):
     """Linear, then x sigmoid(1.702 x), CLIP's form of GELU (Hendrycks & Gimpel 2016, 2)."""
 
     def forward(self, x):
         x = self.proj(x)
         return x * torch.sigmoid(1.702 * x)
+
+
+# by the names in published text towers: CLIP's own, and OpenCLIP's
+ACTIVATIONS = {"quick_gelu": QuickGELU, "gelu": ExactGELU}
 
 
 class FeedForward(nn.Module):

@@ -39,15 +39,15 @@ class UNetConfig:
     attention: tuple[bool, ...] = (True, True, True, False)
     blocks: int = 2             # residual blocks a level down, one more going up
     context_dim: int = 768      # width of the context's tokens; 0 for no context
-    heads: int = 8
+    heads: int | tuple[int, ...] = 8    # of attention; a tuple has one number a level
     groups: int = 32            # of GroupNorm
     num_classes: int = 0        # > 0: contexts may be labels, and this one means "no class"
     dropout: float = 0.0
 
     def __post_init__(self):
         at = "UNetConfig"
-        bounds.check_int(at, 1, bounds.WIDTH, in_channels=self.in_channels, heads=self.heads,
-                         out_channels=self.out_channels, groups=self.groups)
+        bounds.check_int(at, 1, bounds.WIDTH, in_channels=self.in_channels, groups=self.groups,
+                         out_channels=self.out_channels)
         bounds.check_ints(at, bounds.LEVELS, bounds.WIDTH, channels=self.channels)
         bounds.check_int(at, 1, bounds.DEPTH, blocks=self.blocks)
         bounds.check_int(at, 0, bounds.WIDTH, context_dim=self.context_dim)
@@ -65,9 +65,26 @@ class UNetConfig:
             raise MinildmError("classes have no place without a context", at, "set context_dim")
         bounds.check_divides(at, self.groups, "groups", *self.channels)
         bounds.check_divides(at, 2, "sines and cosines of the time", self.channels[0])
-        levels = zip(self.channels, self.attention, strict=True)
-        attending = [width for width, attends in levels if attends]
-        bounds.check_divides(at, self.heads, "heads", *attending, self.channels[-1])
+        self.check_heads(at)
+
+    def check_heads(self, at: str):
+        """Refuse heads that the width of a level with attention can't be cut into."""
+        if not isinstance(self.heads, tuple | list):
+            bounds.check_int(at, 1, bounds.WIDTH, heads=self.heads)
+        else:
+            bounds.check_ints(at, bounds.LEVELS, bounds.WIDTH, heads=self.heads)
+            if len(self.heads) != len(self.channels):
+                raise MinildmError(f"{len(self.channels)} widths, {len(self.heads)} entries in "
+                                   "heads", at, "give one a level each, or one number")
+        last = len(self.channels) - 1
+        for level, width in enumerate(self.channels):
+            # the middle, as wide as the last level, always attends
+            if self.attention[level] or level == last:
+                bounds.check_divides(at, self.heads_at(level), "heads", width)
+
+    def heads_at(self, level: int) -> int:
+        """The number of heads in the transformers of a level."""
+        return self.heads if isinstance(self.heads, int) else self.heads[level]
 
     @property
     def multiple(self) -> int:
@@ -80,10 +97,11 @@ class UNetConfig:
         return 4 * self.channels[0]
 
 
-def transformer(width: int, config: UNetConfig) -> SpatialTransformer:
-    """A transformer over the positions of a map with `width` channels."""
+def transformer(level: int, config: UNetConfig) -> SpatialTransformer:
+    """A transformer over the positions of a level's map."""
     c = config
-    return SpatialTransformer(width, c.context_dim, c.heads, c.groups, c.dropout)
+    width, heads = c.channels[level], c.heads_at(level)
+    return SpatialTransformer(width, c.context_dim, heads, c.groups, c.dropout)
 
 
 class Level(nn.Module):
@@ -92,14 +110,14 @@ class Level(nn.Module):
     pairs: (channels in, channels out) of each block. The U-Net adds the change of size.
     """
 
-    def __init__(self, pairs, config: UNetConfig, attention: bool):
+    def __init__(self, pairs, config: UNetConfig, level: int):
         super().__init__()
         c = config
         self.resnets = nn.ModuleList(
             ResidualBlock(before, after, c.time_dim, c.groups, dropout=c.dropout)
             for before, after in pairs)
-        if attention:
-            self.attentions = nn.ModuleList(transformer(after, c) for _, after in pairs)
+        if c.attention[level]:
+            self.attentions = nn.ModuleList(transformer(level, c) for _ in pairs)
 
     def block(self, i: int, x, emb, context):
         """The i-th residual block, and its transformer."""
@@ -113,7 +131,7 @@ class MidBlock(nn.Module):
     def __init__(self, width: int, config: UNetConfig):
         super().__init__()
         c = config
-        self.attentions = nn.ModuleList([transformer(width, c)])
+        self.attentions = nn.ModuleList([transformer(len(c.channels) - 1, c)])
         self.resnets = nn.ModuleList(
             ResidualBlock(width, width, c.time_dim, c.groups, dropout=c.dropout) for _ in range(2))
 
@@ -156,7 +174,7 @@ class UNet(nn.Module):
             for _ in range(c.blocks):
                 pairs.append((skips[-1], width))
                 skips.append(width)
-            block = Level(pairs, c, c.attention[level])
+            block = Level(pairs, c, level)
             if level < len(c.channels) - 1:
                 block.downsamplers = nn.ModuleList([Downsample(width)])
                 skips.append(width)
@@ -172,7 +190,7 @@ class UNet(nn.Module):
             for _ in range(c.blocks + 1):
                 pairs.append((before + skips.pop(), width))
                 before = width
-            block = Level(pairs, c, c.attention[level])
+            block = Level(pairs, c, level)
             if level > 0:
                 block.upsamplers = nn.ModuleList([Upsample(width)])
             self.up_blocks.append(block)
@@ -216,22 +234,17 @@ class UNet(nn.Module):
             return self.class_embedding(context)[:, None]
         return context
 
-    def forward(self, x, t, context=None):
+    def forward(self, x, t, context=None, control=None):
+        """`control`, from `nn.control`, is added to the skips, last the middle: a tensor each."""
         self.check(x, context)
         t = number_on(x.device, t)
         # once for all residual blocks, each of which would begin with it
         emb = F.silu(self.time_embedding(t))                               # (B or 1, 4 C)
         context = self.embed(context)                                      # (B, L, D)
-        h = self.conv_in(x.to(self.conv_in.weight.dtype))
-        skips = [h]
-        for level in self.down_blocks:
-            for i in range(len(level.resnets)):
-                h = level.block(i, h, emb, context)
-                skips.append(h)
-            if hasattr(level, "downsamplers"):
-                h = level.downsamplers[0](h)
-                skips.append(h)
-        h = self.mid_block(h, emb, context)
+        skips = run_encoder(self, self.conv_in(x.to(self.conv_in.weight.dtype)), emb, context)
+        if control is not None:
+            skips = [skip + extra for skip, extra in zip(skips, control, strict=True)]
+        h = skips.pop()
         # one block more a level than on the way down: it takes the skip of the downsampling
         for level in self.up_blocks:
             for i in range(len(level.resnets)):
@@ -240,3 +253,19 @@ class UNet(nn.Module):
             if hasattr(level, "upsamplers"):
                 h = level.upsamplers[0](h)
         return self.conv_out(F.silu(self.conv_norm_out(h)))
+
+
+def run_encoder(network, h, emb, context) -> list:
+    """What the way down hands to the way up: h itself, every block's output, last the middle's.
+
+    `network` has `down_blocks` and a `mid_block`: a `UNet`, or a copy of its encoder.
+    """
+    skips = [h]
+    for level in network.down_blocks:
+        for i in range(len(level.resnets)):
+            h = level.block(i, h, emb, context)
+            skips.append(h)
+        if hasattr(level, "downsamplers"):
+            h = level.downsamplers[0](h)
+            skips.append(h)
+    return [*skips, network.mid_block(h, emb, context)]

@@ -74,8 +74,8 @@ class Config(dict):
     def choice(self, key: str, allowed, default: str) -> str:
         value = self.get(key, default)
         if not isinstance(value, str) or value not in allowed:
-            what = f"{repr(value)[:99]} is not one of {', '.join(allowed)}"
-            raise MinildmError(what, self.where, "take a model with such a schedule")
+            what = f"{key}: {repr(value)[:99]} is not one of {', '.join(allowed)}"
+            raise MinildmError(what, self.where, "take a model that has one of them")
         return value
 
     def section(self, key: str) -> "Config":
@@ -127,8 +127,22 @@ def vae_config(config: Config) -> VAEConfig:
         groups=groups)
 
 
+# what all of Stable Diffusion's U-Nets have, and ours
+UNET_FIXED = {
+    "act_fn": "silu", "norm_eps": 1e-5, "downsample_padding": 1, "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn", "transformer_layers_per_block": 1,
+    "resnet_time_scale_shift": "default", "resnet_out_scale_factor": 1, "conv_in_kernel": 3,
+    "conv_out_kernel": 3, "time_embedding_type": "positional", "flip_sin_to_cos": True,
+    "freq_shift": 0, "attention_type": "default", "addition_embed_type_num_heads": 64}
+
+
 def unet_config(config: Config) -> UNetConfig:
-    """By `attention_head_dim` diffusers means the number of heads; older files hold it alone."""
+    """The numbers of a U-Net, diffusers' UNet2DConditionModel: Stable Diffusion 1.x and 2.x.
+
+    By `attention_head_dim` diffusers means the number of heads, one number or one a level. A linear
+    projection is a 1 x 1 convolution with the same numbers (see `load`), and attention is float32
+    where weights are, so the two flags of 2.x change nothing that is computed.
+    """
     channels = config.integers("block_out_channels", WIDEST)
     kinds = config["down_block_types"]
     if not isinstance(kinds, list | tuple) or len(kinds) != len(channels):
@@ -136,21 +150,13 @@ def unet_config(config: Config) -> UNetConfig:
     attention = tuple(name == "CrossAttnDownBlock2D" for name in kinds)
     down = ["CrossAttnDownBlock2D" if here else "DownBlock2D" for here in attention]
     up = ["CrossAttnUpBlock2D" if here else "UpBlock2D" for here in reversed(attention)]
-    # a list, one a level, is of later models, whose attention is another
-    heads = config["attention_head_dim"]
-    config.check({"act_fn": "silu", "norm_eps": 1e-5, "downsample_padding": 1,
-                  "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn",
-                  "transformer_layers_per_block": 1, "resnet_time_scale_shift": "default",
-                  "resnet_out_scale_factor": 1, "conv_in_kernel": 3, "conv_out_kernel": 3,
-                  "time_embedding_type": "positional", "flip_sin_to_cos": True, "freq_shift": 0,
-                  "attention_type": "default", "addition_embed_type_num_heads": 64,
-                  "attention_head_dim": heads if isinstance(heads, int) else "one number",
-                  "down_block_types": down, "up_block_types": up},
+    config.check({**UNET_FIXED, "down_block_types": down, "up_block_types": up},
                  "in_channels out_channels block_out_channels layers_per_block cross_attention_dim "
-                 "norm_num_groups sample_size dropout")
-    heads = config.integer("attention_head_dim", WIDEST)
+                 "norm_num_groups sample_size dropout attention_head_dim use_linear_projection "
+                 "upcast_attention")
+    for flag in "use_linear_projection", "upcast_attention":
+        config.flag(flag, False)
     groups = config.integer("norm_num_groups", WIDEST)
-    config.divides("attention_head_dim", heads, *channels)
     config.divides("norm_num_groups", groups, *channels)
     return UNetConfig(
         in_channels=config.integer("in_channels", CHANNELS),
@@ -159,25 +165,42 @@ def unet_config(config: Config) -> UNetConfig:
         attention=attention,
         blocks=config.integer("layers_per_block", DEEPEST),
         context_dim=config.integer("cross_attention_dim", WIDEST),
-        heads=heads,
+        heads=heads_of(config, channels),
         groups=groups)
+
+
+def heads_of(config: Config, channels: tuple[int, ...]) -> int | tuple[int, ...]:
+    """The number of attention heads of a U-Net: one for all levels, or a tuple with one each."""
+    key = "attention_head_dim"
+    if not isinstance(config[key], list | tuple):
+        heads = config.integer(key, WIDEST)
+        config.divides(key, heads, *channels)
+        return heads
+    heads = config.integers(key, WIDEST)
+    if len(heads) != len(channels):
+        config.refuse(key, config[key], f"one number, or {len(channels)}")
+    for count, width in zip(heads, channels, strict=True):
+        config.divides(key, count, width)
+    return heads
 
 
 def text_config(config: Config) -> TextConfig:
     """The numbers of a text encoder, transformers' CLIPTextModel."""
-    dim, depth, heads = tower(config)
+    # "gelu" is OpenCLIP's: Stable Diffusion 2's tower
+    activation = config.choice("hidden_act", ("quick_gelu", "gelu"), "quick_gelu")
+    dim, depth, heads = tower(config, activation)
     return TextConfig(
         vocab_size=config.integer("vocab_size", LARGEST),
         length=config.integer("max_position_embeddings", WIDEST),
-        dim=dim, depth=depth, heads=heads)
+        dim=dim, depth=depth, heads=heads, activation=activation)
 
 
-def tower(config: Config) -> tuple[int, int, int]:
+def tower(config: Config, activation: str = "quick_gelu") -> tuple[int, int, int]:
     """Width, depth and heads of a transformer."""
     dim = config.integer("hidden_size", WIDEST)
     heads = config.integer("num_attention_heads", WIDEST)
     config.divides("num_attention_heads", heads, dim)
-    config.check({"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "intermediate_size": 4 * dim})
+    config.check({"hidden_act": activation, "layer_norm_eps": 1e-5, "intermediate_size": 4 * dim})
     return dim, config.integer("num_hidden_layers", DEEPEST), heads
 
 

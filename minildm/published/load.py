@@ -1,4 +1,4 @@
-"""Published weights in our own classes: Stable Diffusion 1.x, DiT-XL/2, CLIP ViT-L/14.
+"""Published weights in our own classes: Stable Diffusion 1.x and 2.x, SDXL's VAE, DiT-XL/2, CLIP.
 
     # a folder in diffusers' layout, or one file
     model = LatentDiffusion.load("stable-diffusion-v1-5")
@@ -17,7 +17,6 @@ import torch
 
 from minildm import MinildmError
 from minildm.conditioners import Conditioner, Labels, Prompts
-from minildm.data.tokenizer import END, START, Tokenizer
 from minildm.diffusion.guidance import Cfg
 from minildm.latents import VAELatents
 from minildm.model import LatentDiffusion
@@ -26,9 +25,10 @@ from minildm.nn.dit import DiT, DiTConfig
 from minildm.nn.unet import UNet, UNetConfig
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.published import formats, names
-from minildm.published.files import check_file, read, read_folder, read_json
+from minildm.published.files import read, read_folder
 from minildm.published.formats import Config, Scheduling
 from minildm.published.names import renamed
+from minildm.published.words import load_tokenizer
 from minildm.spec import Sampling, make_denoiser
 from minildm.training.loop import gains_from_bf16
 
@@ -38,7 +38,6 @@ SIDE = 512          # of the pictures that a single file draws
 STEPS = 50
 PROMPTS_SCALE, CLASSES_SCALE = 7.5, 4.0     # of guidance, as the two are used
 LISTED = 30         # tensors that an error names
-VOCABULARY_BYTES = 64 * 2**20
 
 
 # ---- weights of one network
@@ -48,8 +47,8 @@ def load_weights(kind, config, tensors: dict, where, dtype, device):
     with torch.device("meta"):
         network = kind(config)
     wanted = network.state_dict()
-    if kind is AutoencoderKL:
-        tensors = {name: as_matrix(t, wanted.get(name)) for name, t in tensors.items()}
+    if kind in (AutoencoderKL, UNet):
+        tensors = {name: as_wanted(t, wanted.get(name)) for name, t in tensors.items()}
     wrong = [f"{name} is missing" for name in wanted if name not in tensors]
     for name, tensor in tensors.items():
         if name not in wanted:
@@ -68,10 +67,16 @@ def load_weights(kind, config, tensors: dict, where, dtype, device):
     return network.eval()
 
 
-def as_matrix(tensor, wanted):
-    """A 1 x 1 convolution as the linear layer that it is; older VAEs store their attention so."""
+def as_wanted(tensor, wanted):
+    """A 1 x 1 convolution as the linear layer that it is, and a linear layer as a convolution.
+
+    Older VAEs store their attention as the first; Stable Diffusion 2's U-Net has the second where
+    1.x and ours have convolutions.
+    """
     if wanted is not None and tensor.ndim == 4 and wanted.ndim == 2:
         return tensor.flatten(1)
+    if wanted is not None and tensor.ndim == 2 and wanted.shape[2:] == (1, 1):
+        return tensor[:, :, None, None]
     return tensor
 
 
@@ -86,12 +91,21 @@ def load_vae_weights(config: VAEConfig, tensors: dict, scale: float, where, dtyp
 
 # ---- diffusers' and transformers' folders, and the original files
 
-def load_vae(folder, dtype=torch.float32, device="cpu") -> AutoencoderKL:
-    """diffusers' folder `vae`."""
-    config = Config.read(folder)
-    ours, scale = formats.vae_config(config), config.number("scaling_factor", SCALE)
-    tensors = renamed(read_folder(Path(folder)), names.VAE_OLD)
-    return load_vae_weights(ours, tensors, scale, folder, dtype, device)
+def load_vae(path, dtype=torch.float32, device="cpu", config: VAEConfig = VAEConfig(),
+             scale: float = SCALE) -> AutoencoderKL:
+    """A VAE alone: diffusers' folder, of which SDXL-VAE and SD-VAE-FT-MSE are two, or its file.
+
+    A file in CompVis' names says neither sizes nor scale: `config`, and 0.13025 for SDXL's.
+    """
+    path = Path(path)
+    if path.is_file():
+        tensors = {name: t for name, t in read(path).items() if not names.VAE_EXTRAS.match(name)}
+        tensors = renamed(tensors, names.compvis_vae(len(config.channels)))
+    else:
+        written = Config.read(path)
+        config, scale = formats.vae_config(written), written.number("scaling_factor", SCALE)
+        tensors = renamed(read_folder(path), names.VAE_OLD)
+    return load_vae_weights(config, tensors, scale, path, dtype, device)
 
 
 def load_unet(folder, dtype=torch.float32, device="cpu") -> UNet:
@@ -152,7 +166,9 @@ def load_single_file(path, dtype=torch.float32, device="cpu", vae: VAEConfig = V
     parts = {"first_stage_model.": {}, "model.diffusion_model.": {},
              "cond_stage_model.transformer.": {}, "": {}}
     path = Path(path)
-    for name, tensor in read(path).items():
+    tensors = read(path)
+    check_single_file(tensors, path)
+    for name, tensor in tensors.items():
         if names.SINGLE_FILE_EXTRAS.match(name):
             continue
         prefix = next(prefix for prefix in parts if name.startswith(prefix))
@@ -167,53 +183,15 @@ def load_single_file(path, dtype=torch.float32, device="cpu", vae: VAEConfig = V
             load_weights(TextTransformer, text, text_tensors, path, dtype, device))
 
 
-# ---- words
-
-def load_tokenizer(folder) -> Tokenizer:
-    """diffusers' folder `tokenizer`.
-
-    Stable Diffusion 2's, which pads with another token, is refused, and so are words that were
-    added to the vocabulary, as textual inversion does, if the tokenizer does not read each as its
-    own token.
-    """
-    folder = Path(folder)
-    # before the tokenizer opens them: a pipe in a file's place would not end
-    for name in "vocab.json", "merges.txt", "tokenizer.json":
-        if (folder / name).exists():
-            check_file(folder / name, VOCABULARY_BYTES)
-    config = Config(folder, {})
-    if (folder / "tokenizer_config.json").exists():
-        config = Config.read(folder, "tokenizer_config.json")
-        if isinstance(config.get("pad_token"), dict):
-            config["pad_token"] = config["pad_token"].get("content")
-        config.check({"pad_token": END})
-    try:
-        tokenizer = Tokenizer.load(folder)
-    except RecursionError:
-        what = "its JSON is nested without end"
-        raise MinildmError(what, folder, "don't trust this folder") from None
-    added = added_words(folder, config)
-    # asked of the tokenizer itself, whatever it can and can't do
-    lost = [word for word, i in added.items() if tokenizer.encode(word) != [i]]
-    if lost:
-        what = f"added tokens would be read as ordinary words: {', '.join(lost)[:200]}"
-        raise MinildmError(what, folder, "take a tokenizer without added tokens")
-    return tokenizer
-
-
-def added_words(folder: Path, config: Config) -> dict[str, int]:
-    """Words beside CLIP's own that a tokenizer's files add to the vocabulary, and their ids."""
-    found = {}
-    if (folder / "added_tokens.json").exists():
-        found |= read_json(folder / "added_tokens.json")
-    listed = config.get("added_tokens_decoder")
-    if isinstance(listed, dict):
-        found |= {token.get("content"): i for i, token in listed.items() if isinstance(token, dict)}
-    try:
-        return {str(word): int(i) for word, i in found.items() if word not in (START, END)}
-    except (TypeError, ValueError) as error:
-        what = f"its added tokens cannot be read: {error}"[:200]
-        raise MinildmError(what, folder, "is the download whole?") from None
+def check_single_file(tensors: dict, where):
+    """Refuse the files of later models, and say in which part they differ."""
+    parts = {"cond_stage_model.model.": "the text encoder is OpenCLIP's, as in Stable Diffusion 2",
+             "conditioner.embedders.": "there are two text encoders, as in SDXL",
+             "model.diffusion_model.joint_blocks.": "the network is no U-Net, as in SD3"}
+    for prefix, what in parts.items():
+        if any(name.startswith(prefix) for name in tensors):
+            raise MinildmError(f"{what}: single files of 1.x only are read", where,
+                               "take diffusers' folder of the model, if it is of 1.x or 2.x")
 
 
 # ---- whole models
@@ -231,9 +209,8 @@ def load_pipeline(path, dtype: torch.dtype | None = None, device="cpu") -> Laten
         words = Prompts(text, load_tokenizer(path.parent / "tokenizer"))
         return assembled(vae, unet, words, STABLE_DIFFUSION, SIDE, PROMPTS_SCALE, dtype)
     index = Config.read(path, "model_index.json")
-    # other pipelines have the same folders, and compute something else with them
     kinds = ("StableDiffusionPipeline", "DiTPipeline")
-    index.check({"_class_name": kinds[1] if index["_class_name"] == kinds[1] else kinds[0]})
+    check_pipeline(index, kinds)
     scheduling = formats.schedule_config(Config.read(path / "scheduler", "scheduler_config.json"))
     vae = load_vae(path / "vae", dtype, device)
     if index["_class_name"] == kinds[0]:
@@ -245,6 +222,24 @@ def load_pipeline(path, dtype: torch.dtype | None = None, device="cpu") -> Laten
         conditioner, scale = Labels(class_names(index, network), device), CLASSES_SCALE
     side = formats.image_side(Config.read(folder)) * vae.config.factor
     return assembled(vae, network, conditioner, scheduling, side, scale, dtype)
+
+
+def check_pipeline(index: Config, kinds: tuple[str, str]):
+    """Refuse other pipelines: they have folders of the same names, and compute something else."""
+    known = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "tokenizer": "CLIPTokenizer",
+             "text_encoder": "CLIPTextModel", "transformer": "DiTTransformer2DModel"}
+    if index["_class_name"] in kinds:
+        return
+    # [library, class] for each folder; null where a part is left out
+    parts = {name: part[1] for name, part in index.items()
+             if isinstance(part, list) and len(part) == 2 and isinstance(part[1], str)}
+    harmless = "scheduler", "feature_extractor", "safety_checker"
+    others = [f"{name} ({kind})"[:60] for name, kind in parts.items()
+              if known.get(name) != kind.removesuffix("Fast") and name not in harmless]
+    what = f"_class_name is {index['_class_name']!r:.99}"
+    if others:
+        what += f", whose {', '.join(others)[:300]} we have no class for"
+    raise MinildmError(what, index.where, f"take a {' or a '.join(kinds)}")
 
 
 def class_names(index: Config, network: DiT) -> list[str]:

@@ -76,6 +76,9 @@ SINGLE_FILE_EXTRAS = re.compile(
     r"model_ema\.|(sqrt_|log_)?(one_minus_|recip_|recipm1_)?alphas_cumprod|betas$|posterior_|"
     r"lvlb_weights$|logvar$|first_stage_model\.loss\.")
 
+# the same of a VAE's own file
+VAE_EXTRAS = re.compile(r"model_ema\.|loss\.")
+
 
 def compvis_vae(levels: int) -> Rules:
     """Rules for the VAE of a single file; its way up counts levels from the finest."""

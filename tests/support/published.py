@@ -3,6 +3,7 @@
 import torch
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     DDIMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
@@ -28,6 +29,17 @@ MEDIUM = {  # so large that arithmetic counts, and Python less
 FULL = {
     "unet": dict(channels=(320, 640, 1280, 1280), heads=8, groups=32, side=64),
     "vae": dict(channels=(128, 256, 512, 512), groups=32), "text": dict(dim=768, depth=12, heads=12)}
+SMALL_2 = {     # Stable Diffusion 2.1, but for sizes
+    "unet": dict(channels=(16, 32, 32), attention=(True, True, False), blocks=1, heads=[2, 4, 8], groups=8,
+                 side=8, use_linear_projection=True, upcast_attention=True),
+    "vae": SMALL["vae"], "text": dict(dim=24, depth=3, heads=3, hidden_act="gelu")}
+FULL_2 = {
+    "unet": dict(channels=(320, 640, 1280, 1280), heads=[5, 10, 20, 20], groups=32, side=96,
+                 use_linear_projection=True, upcast_attention=True),
+    "vae": FULL["vae"], "text": dict(dim=1024, depth=23, heads=16, hidden_act="gelu")}
+V_DDIM = DDIMScheduler(**BETAS, clip_sample=False, timestep_spacing="leading", steps_offset=1,
+                       set_alpha_to_one=False, prediction_type="v_prediction")
+V_DPMPP = DPMSolverMultistepScheduler(**BETAS, prediction_type="v_prediction")
 DIT = dict(num_attention_heads=4, attention_head_dim=12, num_layers=3, sample_size=8)
 WORDS = ["a red three left of a blue eight", "a lighthouse at dusk, it's photographed; blurry"]
 
@@ -39,16 +51,22 @@ def vae(channels, groups):
                          up_block_types=("UpDecoderBlock2D",) * n)
 
 
-def unet(channels, heads, groups, side, context, attention=(True, True, True, False), blocks=2):
-    return UNet2DConditionModel(
+def unet(channels, heads, groups, side, context, attention=(True, True, True, False), blocks=2, **more):
+    return UNet2DConditionModel(**more,
         down_block_types=[("CrossAttn" if here else "") + "DownBlock2D" for here in attention],
         up_block_types=[("CrossAttn" if here else "") + "UpBlock2D" for here in reversed(attention)],
         block_out_channels=channels, layers_per_block=blocks, attention_head_dim=heads,
         norm_num_groups=groups, sample_size=side, cross_attention_dim=context)
 
 
-def text(vocabulary, dim, depth, heads):
-    return CLIPTextModel(CLIPTextConfig(
+def control(unet, widths):
+    """A ControlNet of a small U-Net of theirs, every weight random."""
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
+    return randomise(net)
+
+
+def text(vocabulary, dim, depth, heads, **more):
+    return CLIPTextModel(CLIPTextConfig(**more,
         vocab_size=vocabulary, hidden_size=dim, intermediate_size=4 * dim, num_hidden_layers=depth,
         num_attention_heads=heads, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1))
 
@@ -71,14 +89,14 @@ def small_vae(sizes=SMALL):
     return quieter(vae(**sizes["vae"]), lambda network: network.decoder.conv_out)
 
 
-def stable_diffusion(folder, sizes=SMALL):
-    """A StableDiffusionPipeline of these sizes; `folder` is for its vocabulary."""
+def stable_diffusion(folder, sizes=SMALL, scheduler=DDIM, **words):
+    """A StableDiffusionPipeline of these sizes; `folder` is for its vocabulary, `words` the tokenizer's."""
     Tokenizer.train(WORDS, 600).save(folder)
-    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=77)
+    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=77, **words)
     network = quieter(unet(**sizes["unet"], context=sizes["text"]["dim"]), lambda network: network.conv_out)
     pipe = StableDiffusionPipeline(
         vae=small_vae(sizes), unet=network, text_encoder=randomise(text(len(tokenizer), **sizes["text"])),
-        tokenizer=tokenizer, scheduler=DDIM, safety_checker=None, feature_extractor=None,
+        tokenizer=tokenizer, scheduler=scheduler, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe

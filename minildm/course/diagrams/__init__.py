@@ -16,6 +16,7 @@ from minildm.course.diagrams.attending import (
 )
 from minildm.course.diagrams.chains import forward_reverse, gan_step, pipeline, vae
 from minildm.course.diagrams.editing import inversion_round_trip, strength_line
+from minildm.course.diagrams.fewstep import one_end
 from minildm.course.diagrams.networks import (
     adaln_zero_block,
     control_copy,
@@ -23,6 +24,8 @@ from minildm.course.diagrams.networks import (
     time_embedding,
     unet,
 )
+from minildm.course.diagrams.restoring import decoupled_step, measurement
+from minildm.course.diagrams.scores import judging_crowds, too_near
 from minildm.course.diagrams.vectors import (
     crossing_lines,
     guidance_vectors,
@@ -36,5 +39,6 @@ ALL = {function.__name__: function for function in (
     pipeline, vae, gan_step, forward_reverse, schedule_clock,
     residual_block, time_embedding, self_attention, unet, sampler_step,
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
-    strength_line, mask_consistency, inversion_round_trip, control_copy, attention_along_time,
+    strength_line, mask_consistency, inversion_round_trip, control_copy, measurement,
+    decoupled_step, judging_crowds, too_near, one_end, attention_along_time,
 )}

@@ -46,11 +46,8 @@ from minildm.course.exercises.lesson_04_drawing import (
     check_langevin,
     check_score,
 )
-from minildm.course.exercises.lesson_04_training import (
-    check_ema_step,
-    check_noise_loss,
-    check_train_average,
-)
+from minildm.course.exercises.lesson_04_loop import check_train_average
+from minildm.course.exercises.lesson_04_training import check_ema_step, check_noise_loss
 from minildm.course.exercises.lesson_04_unet import check_SmallUNet
 from minildm.course.exercises.lesson_05 import check_ddpm, check_posterior
 from minildm.course.exercises.lesson_05_ddim import check_ddim, check_ddim_step
@@ -62,7 +59,18 @@ from minildm.course.exercises.lesson_05_solvers import (
     check_to_x0,
 )
 from minildm.course.exercises.lesson_06 import *  # noqa: F403
-from minildm.course.exercises.lesson_07 import *  # noqa: F403
+from minildm.course.exercises.lesson_07 import check_CrossAttention, check_WordBlock
+from minildm.course.exercises.lesson_07_maps import (
+    check_draw_watched,
+    check_points_at,
+    check_word_maps,
+)
+from minildm.course.exercises.lesson_07_net import check_WordNet
+from minildm.course.exercises.lesson_07_training import (
+    check_caption_loss,
+    check_drop_captions,
+    check_fit_captions,
+)
 from minildm.course.exercises.lesson_08 import (
     check_cfg,
     check_classifier_guidance,
@@ -87,12 +95,32 @@ from minildm.course.exercises.lesson_11_repaint import (
     check_noise_again,
     check_repaint,
 )
-from minildm.course.exercises.lesson_14 import (
-    check_coverage,
-    check_mmd,
-    check_moments,
-    check_nearest,
-    check_ssim_window,
+from minildm.course.exercises.lesson_12 import check_edges, check_zero_conv
+from minildm.course.exercises.lesson_12_copy import check_ControlCopy, check_encode
+from minildm.course.exercises.lesson_12_forward import check_controlled_unet
+from minildm.course.exercises.lesson_12_training import check_train_control
+from minildm.course.exercises.lesson_13 import (
+    check_average,
+    check_average_back,
+    check_conjugate_gradients,
+    check_consistent,
+    check_k_space,
+    check_k_space_back,
+)
+from minildm.course.exercises.lesson_13_prior import (
+    check_exact_log_likelihood,
+    check_guess_log_likelihood,
+    check_latents_given,
+    check_measured_denoiser,
+    check_ranks,
+    check_restore,
+)
+from minildm.course.exercises.lesson_14 import check_coverage, check_mmd, check_ssim_window
+from minildm.course.exercises.lesson_14_copies import check_closeness, check_share_of_copies
+from minildm.course.exercises.lesson_14_crowds import (
+    check_frechet,
+    check_kernel_distance,
+    check_precision_recall,
 )
 from minildm.course.exercises.lesson_15 import (
     check_minutes_to,
@@ -103,9 +131,27 @@ from minildm.course.exercises.lesson_15 import (
 )
 from minildm.course.exercises.lesson_16 import (
     check_alpha_bar_table,
-    check_cross_attention_parameters,
     check_leading_entries,
-    check_place_of,
-    check_to_pixels,
+    check_misfits,
+    check_rename_text,
+    check_trailing_entries,
+    check_zero_terminal,
 )
+from minildm.course.exercises.lesson_16_draw import (
+    check_eps_step,
+    check_text_to_image,
+    check_v_step,
+)
+from minildm.course.exercises.lesson_17 import *  # noqa: F403
+from minildm.course.exercises.lesson_18 import (
+    check_continued,
+    check_film_noise,
+    check_path_distances,
+)
+from minildm.course.exercises.lesson_18_layer import (
+    check_from_time,
+    check_TemporalLayer,
+    check_to_time,
+)
+from minildm.course.exercises.lesson_18_training import check_train_step_of_films
 from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range

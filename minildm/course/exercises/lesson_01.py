@@ -49,11 +49,11 @@ def check_VAE(answer):
         if not isinstance(model, nn.Module):
             fail(f"hand over the class: this made {describe(model)}")
         copy_weights(model, wanted)
-        check_encode(model, wanted, randn(3, 1, 32, 32))
+        judge_encode(model, wanted, randn(3, 1, 32, 32))
         check_decode(model, wanted, randn(3, latents, seed=1))
 
 
-def check_encode(model, wanted, images):
+def judge_encode(model, wanted, images):
     got = Answer(model.encode, ["images"])(images)
     if not isinstance(got, (tuple, list)) or len(got) != 2:
         fail(f"encode returns mean and logvar, two tensors: this is {describe(got)}")

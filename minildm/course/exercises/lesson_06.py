@@ -1,17 +1,21 @@
-"""The checks of lesson 06."""
+"""The checks of lesson 06: byte-pair encoding here, towers and loss in files of their own."""
 
-import torch
-import torch.nn.functional as F
+from collections import Counter
+from itertools import pairwise
 
-from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.compare import equal, fail
-from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.lesson_06_loss import (
+    check_clip_loss,
+    check_clip_step,
+    check_sentence_scores,
+)
+from minildm.course.exercises.lesson_06_patches import check_PatchEmbedding
+from minildm.course.exercises.lesson_06_towers import check_CausalAttention, check_TextTower
 from minildm.data import tokenizer
-from minildm.nn import clip
 
-__all__ = ["check_clip_loss", "check_merge_pair", "check_patches", "check_sentence_state",
-           "check_shared_targets"]
+__all__ = ["check_CausalAttention", "check_PatchEmbedding", "check_TextTower", "check_clip_loss",
+           "check_clip_step", "check_learn_merges", "check_merge_pair", "check_sentence_scores"]
 
 
 def merge_pair(symbols, pair):
@@ -78,195 +82,95 @@ def check_merge_pair(answer):
             fail("the symbols are right: a tuple is wanted, for the next merge")
 
 
-def sentence_state(states, ids, end):
-    first = (ids == end).int().argmax(dim=1)
-    return states[torch.arange(len(ids)), first]
+def learn_merges(counts, n):
+    return learned(counts, n)
 
 
-# ids of three sentences; the end token is the largest, and fills up the row
-TEXTS = [
-    (9, [[8, 3, 2, 9, 9, 9], [8, 5, 1, 4, 7, 9], [8, 9, 9, 9, 9, 9]]),
-    (40, [[39, 21, 3, 40, 40], [39, 7, 7, 12, 40], [39, 4, 40, 40, 40], [39, 8, 40, 40, 40]]),
+def most_frequent(count, pair):
+    return -count, pair
+
+
+def learned(counts, n, once=False, rank=most_frequent, pairs_of=pairwise):
+    """BPE's loop; the other arguments are likely mistakes in it."""
+    parts = {word: word for word in counts}
+    merges = []
+    while len(merges) < n:
+        pairs = Counter()
+        for word, symbols in parts.items():
+            for pair in pairs_of(symbols):
+                pairs[pair] += 1 if once else counts[word]
+        if not pairs:
+            break
+        _, best = min((rank(count, pair), pair) for pair, count in pairs.items())
+        merges.append(best)
+        parts = {word: merge_pair(symbols, best) for word, symbols in parts.items()}
+    return merges
+
+
+def spelled(text: str) -> dict:
+    """"a b*3 c*2" as {("a", "b"): 3, ("c",): 2}: a word's letters, then how often it stands."""
+    return {tuple(word.split("*")[0]): int(word.split("*")[1]) for word in text.split()}
+
+
+# ties, words seen once and words of one letter; the last runs out of pairs before n
+CORPORA = [
+    (spelled("low*5 lower*2 newest*6 widest*3"), 6),
+    (spelled("xyz*4 zxy*1 yzz*7 a*9 xyxy*2"), 4),
+    (spelled("banana*2 bandana*3 ab*1 nab*4 cab*5 xxxx*3"), 9),
+    (spelled("ab*2 cd*2 e*7"), 5),
 ]
 
 
-@check(reference=sentence_state)
-def check_sentence_state(answer):
-    for (end, rows), width in zip(TEXTS, (7, 3), strict=True):
-        ids = torch.tensor(rows)
-        is_end = ids == end
-        states = randn(*ids.shape, width).requires_grad_()
-        each = torch.arange(len(ids))
-        first = is_end.int().argmax(1)
-        want = states[each, first]
-        # the words alone, and the words with their end token
-        words = (~is_end).float()[..., None]
-        text = (is_end.cumsum(1) <= 1).float()[..., None]
-        ends = is_end.float()[..., None]
-        following = (first + 1).clamp(max=ids.shape[1] - 1)
-        got = answer.case((states, ids, end), want, {
-            "the last position is padding: the first end token": states[:, -1],
-            "the word before the end token: it has not read that the sentence is over":
-                states[each, first - 1],
-            "one too far: that is padding already": states[each, following],
-            "the start token's: it has seen nothing of the sentence": states[:, 0],
-            "the first word's: it has seen nothing of the others": states[:, 1],
-            "one state for each row: states[arange, position]": states[:, first],
-            "each row has its own end: this is the first row's": states[:, first[0]],
-            "the mean over all positions: one position's": states.mean(1),
-            "the largest over all positions: one position's": states.amax(1),
-            "the mean over the sentence: one position's": (states * text).sum(1) / text.sum(1),
-            "the mean over the words: one position's": (states * words).sum(1) / words.sum(1),
-            "the mean over the end tokens: the first one's": (states * ends).sum(1) / ends.sum(1),
-            "the sum over the end tokens: the first one's": (states * ends).sum(1),
-        }, where=f"end token {end}")
-        compare_gradients(got, want, states=states)
+@check(reference=learn_merges)
+def check_learn_merges(answer):
+    for counts, n in CORPORA:
+        want = learned(counts, n)
+        got = answer(counts, n)
+        if isinstance(got, (list, tuple)) and got and all(isinstance(m, str) for m in got):
+            fail("a merge is a pair, (left, right), not the symbol that it makes")
+        equal(got, want, likely_merges(counts, n, want), where=f"{n} merges of {counts}")
+        if not isinstance(got, list) or not all(isinstance(pair, tuple) for pair in got):
+            fail("the pairs are right: a list of tuples is wanted")
 
 
-def patches(images, p):
-    squares = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))            # (B, C, h, p, w, q)
-    return squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)       # (B, h w, C p q)
+def likely_merges(counts, n, want):
+    first_seen = list(dict.fromkeys(pair for word in counts for pair in pairwise(word)))
 
+    def by_place(count, pair):
+        # pairs that merging has made were seen after all others
+        return -count, first_seen.index(pair) if pair in first_seen else len(first_seen)
 
-@check(reference=patches)
-def check_patches(answer):
-    # unequal sides, channels unlike p, so that no two axes can stand in for each other
-    for shape, p in ((2, 3, 8, 12), 4), ((3, 2, 15, 6), 3), ((2, 5, 4, 10), 2):
-        x = randn(*shape)
-        want = patches(x, p)
-        squares = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))             # (B, C, h, p, w, q)
-        strides = x.unflatten(3, (p, -1)).unflatten(2, (p, -1))             # (B, C, p, h, q, w)
-
-        def tokens(*order, axes=squares):
-            return axes.permute(0, *order).flatten(3).flatten(1, 2)
-
-        answer.case((x, p), want, {
-            "reshape alone keeps the order in memory, which is whole rows: permute before it":
-                x.reshape(want.shape),
-            "tokens go row by row: this is column by column": tokens(4, 2, 1, 3, 5),
-            "a patch's numbers go channel first: C, then rows, then columns": tokens(2, 4, 3, 5, 1),
-            "in a patch rows come before columns": tokens(2, 4, 1, 5, 3),
-            "patches stand on their side: columns come before rows in both": tokens(4, 2, 1, 5, 3),
-            "the channels come between rows and columns: they come first": tokens(2, 4, 3, 1, 5),
-            "these are every n-th pixel, not neighbours": tokens(3, 5, 1, 2, 4, axes=strides),
-            "the last two axes are swapped: tokens, then numbers": want.mT,
-            "the tokens of all pictures stand in one row: keep the batch": want.flatten(0, 1),
-            "the patches still are squares: flatten each": tokens(2, 4, 1, 3, 5).unflatten(
-                2, (-1, p, p)),
-        }, where=f"pictures of shape {shape} and p = {p}")
-
-
-def cross_entropies(logits):
-    """CLIP's two losses, of rows and of columns."""
-    k = torch.arange(len(logits))
-    return F.cross_entropy(logits, k), F.cross_entropy(logits.T, k)
-
-
-def mean_of_both(logits):
-    rows, columns = cross_entropies(logits)
-    return (rows + columns) / 2
-
-
-def clip_loss(image_vectors, text_vectors, temperature):
-    images = F.normalize(image_vectors, dim=1)
-    texts = F.normalize(text_vectors, dim=1)
-    return mean_of_both(images @ texts.T / temperature)
-
-
-@check(reference=clip_loss, forbidden=[clip.contrastive_loss])
-def check_clip_loss(answer):
-    # temperatures on both sides of 1: dividing and multiplying differ
-    for size, width, temperature in (5, 8, 0.3), (7, 4, 1.6):
-        i = 2 * randn(size, width)
-        # pairs that belong together a little, and lengths far from 1
-        t = 3 * randn(size, width, seed=1) + 0.5 * i
-        i.requires_grad_()
-        t.requires_grad_()
-        # CLIP learns its temperature, so the gradient must reach it
-        tau = torch.tensor(temperature, requires_grad=True)
-        want = clip_loss(i, t, tau)
-        got = answer.case((i, t, tau), want, likely_clip_losses(i, t, temperature),
-                          where=f"{size} pairs of width {width}, temperature {temperature}")
-        compare_gradients(got, want, image_vectors=i, text_vectors=t, temperature=tau)
-
-
-def likely_clip_losses(i, t, tau):
-    a = F.normalize(i, dim=1)
-    b = F.normalize(t, dim=1)
-    cosines = a @ b.T
-    logits = cosines / tau
-    rows, columns = cross_entropies(logits)
-    over_batch = F.normalize(i, dim=0) @ F.normalize(t, dim=0).T
-    k = torch.arange(len(i))
-    count = len(i)
-    shares = logits.softmax(1)
-    return {
-        "only the pictures choose: sentences choose a picture, too": rows,
-        "only the sentences choose: pictures choose a sentence, too": columns,
-        "the mean of both directions, not their sum": rows + columns,
-        "the mean over the batch, not the sum": count * mean_of_both(logits),
-        "the mean over the batch and both directions, not the sum": count * (rows + columns),
-        "divide by the temperature: the smaller it is, the surer": mean_of_both(cosines * tau),
-        "the temperature is missing": mean_of_both(cosines),
-        "the temperature is the divisor itself, not its logarithm":
-            mean_of_both(cosines * torch.tensor(tau).exp()),
-        "vectors must have length one first": mean_of_both(i @ t.T / tau),
-        "vectors must have length one first, and the temperature is missing": mean_of_both(i @ t.T),
-        "the sentences' vectors must have length one, too": mean_of_both(a @ t.T / tau),
-        "the pictures' vectors must have length one, too": mean_of_both(i @ b.T / tau),
-        "length one along the features, dim=1, not over the batch": mean_of_both(over_batch / tau),
-        "divided by the square of the length": mean_of_both(
-            (i / i.square().sum(1, True)) @ (t / t.square().sum(1, True)).T / tau),
-        "only the true pairs' cosines: cross-entropy makes them compete": -cosines.diag().mean(),
-        "only the true pairs' logits: cross-entropy makes them compete": -logits.diag().mean(),
-        "cross_entropy takes logits: it has the softmax inside":
-            mean_of_both_shares(shares, logits.T.softmax(1)),
-        "the sign is wrong: a better match has a smaller loss": -mean_of_both(logits),
-        "the distances stand in for the cosines": mean_of_both(torch.cdist(a, b) / tau),
-        "each pair is judged by itself: they must compete":
-            F.binary_cross_entropy_with_logits(logits, torch.eye(count)),
-        "pictures are compared with pictures: with sentences": mean_of_both(a @ a.T / tau),
-        "the right column of row k is k": F.cross_entropy(logits, k.flip(0)),
+    found = {
+        "a word that stands there five times counts five times": learned(counts, n, once=True),
+        "of equally frequent pairs the first in the alphabet, not the first seen":
+            learned(counts, n, rank=by_place),
+        "of equally frequent pairs the first in the alphabet, not the last": learned(
+            counts, n, rank=lambda count, pair: (-count, *map(_backwards, pair))),
+        "the most frequent pair, not the least": learned(
+            counts, n, rank=lambda count, pair: (count, pair)),
+        "a pair that stands twice in a word counts twice": learned(
+            counts, n, pairs_of=lambda symbols: dict.fromkeys(pairwise(symbols))),
+        "every symbol has a neighbour on either side: pairs overlap": learned(
+            counts, n, pairs_of=lambda symbols: zip(symbols[::2], symbols[1::2], strict=False)),
+        "one merge too few": want[:-1],
+        "one merge too many": learned(counts, n + 1),
+        "the order is that in which they were learned": want[::-1],
     }
+    if len(want) > 1:
+        found["the words must be merged before the next pairs are counted"] = want[:1] * n
+        found["the pairs must be counted again after each merge: these are the first counts"] = (
+            top(counts, n))
+    return found
 
 
-def mean_of_both_shares(rows, columns):
-    k = torch.arange(len(rows))
-    return (F.cross_entropy(rows, k) + F.cross_entropy(columns, k)) / 2
+def top(counts, n):
+    """The n most frequent pairs of the words as they are, with nothing merged."""
+    pairs = Counter()
+    for word, count in counts.items():
+        for pair in pairwise(word):
+            pairs[pair] += count
+    return sorted(pairs, key=lambda pair: (-pairs[pair], pair))[:n]
 
 
-def shared_targets(meaning):
-    same = (meaning[:, None] == meaning).float()
-    return same / same.sum(1, keepdim=True)
-
-
-@check(reference=shared_targets)
-def check_shared_targets(answer):
-    # meanings are no places in a list: some are large, some missing
-    for numbers in [4, 1, 4, 0, 4, 1], [23, 7, 23, 15, 12, 7, 23, 23, 12]:
-        meaning = torch.tensor(numbers)
-        count = len(numbers)
-        same = (meaning[:, None] == meaning).float()
-        true = same.sum(1, keepdim=True)
-        other = 1 - same
-        earlier = same.tril()
-        distance = (meaning[:, None] - meaning).abs().float()
-        answer.case((meaning,), same / true, {
-            "each row must sum to 1: divide by how many are true": same,
-            "only the own pair: others of the same meaning are right, too": torch.eye(count),
-            "the own pair is true as well": same - torch.eye(count),
-            "the own pair's share is the others': count it among them": (same + torch.eye(count))
-                / (true + 1),
-            "softmax gives wrong pairs a share as well": same.softmax(1),
-            "divide by how many are true in the row, not by the batch": same / count,
-            "divide by how many are true in the row, not in all rows": same / same.sum(),
-            "divide by how many are true in the row, not by the number of meanings":
-                same / len(meaning.unique()),
-            "divide by how many are true, not by the root": same / true.sqrt(),
-            "one too many in the divisor": same / (true + 1),
-            "a sentence that stands later is true as well": earlier / earlier.sum(1, True),
-            "multiplied by how many are true: divide": same * true,
-            "the other way round: equal meanings are what is wanted": other / other.sum(1, True),
-            "meanings are names: how far apart their numbers are says nothing":
-                (-distance).softmax(1),
-        }, where=f"meanings {numbers}")
+def _backwards(word: str) -> tuple:
+    return tuple(-ord(letter) for letter in word)

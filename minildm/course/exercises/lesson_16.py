@@ -1,113 +1,131 @@
-"""The checks of lesson 16."""
+"""The checks of lesson 16's tables and tensors: names, what fits, alpha_bar, entries."""
 
 import numpy as np
 import torch
 
-from minildm.course.exercises.compare import equal, fail
+from minildm.course.exercises.compare import describe, equal, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.diffusion import schedules
-from minildm.nn.layers import Attention
-from minildm.published.load import SCALE
-from minildm.published.names import compvis_unet
+from minildm.published import load, names
+
+# ---- tensors and their names
+
+PARTS = [
+    ("encoder.layers.", "blocks."), ("self_attn.out_proj", "attn1.to_out.0"),
+    ("self_attn.q_proj", "attn1.to_q"), ("self_attn.k_proj", "attn1.to_k"),
+    ("self_attn.v_proj", "attn1.to_v"), ("layer_norm1", "norm1"), ("layer_norm2", "norm2"),
+    ("mlp.fc1", "ff.net.0.proj"), ("mlp.fc2", "ff.net.2"), ("final_layer_norm", "final_norm")]
 
 
-def cross_attention_parameters(dim, context_dim):
-    return 2 * dim**2 + 2 * context_dim * dim + dim
+def rename_text(tensors):
+    ours = {}
+    for name, tensor in tensors.items():
+        if name.endswith("position_ids"):
+            continue
+        name = name.removeprefix("text_model.").removeprefix("embeddings.")
+        for theirs, part in PARTS:
+            name = name.replace(theirs, part)
+        ours[name] = tensor
+    return ours
 
 
-@check(reference=cross_attention_parameters, forbidden=[Attention])
-def check_cross_attention_parameters(answer):
-    for dim, context in (320, 768), (1280, 768), (97, 64), (40, 40), (7, 30):
-        want = 2 * dim**2 + 2 * context * dim + dim
-        # float64 has such counts exactly
-        answer.case((dim, context), torch.tensor(want, dtype=torch.float64), {
-            "only the output has a bias: q, k and v have none": want + 3 * dim,
-            "only the output has a bias, one: keys and values have none": want + 2 * dim,
-            "only the output has a bias, one: queries have none": want + dim,
-            "the output has a bias": want - dim,
-            "the output's bias is dim numbers": want - dim + 1,
-            "the output's bias is dim numbers, as is its result": want - dim + context,
-            "keys and values read the context: their matrices have its width": 4 * dim**2 + dim,
-            "only the keys read the context here: values do, too":
-                3 * dim**2 + context * dim + dim,
-            "queries come from the picture, whose width is dim":
-                3 * context * dim + dim**2 + dim,
-            "the output goes to the picture, from the picture's width":
-                dim**2 + 3 * context * dim + dim,
-            "dim and context_dim changed places": 2 * context**2 + 2 * context * dim + context,
-            "keys and values are two matrices": want - context * dim,
-            "the queries are missing": want - dim**2,
-            "the output's layer is missing": want - dim**2 - dim,
-            "the keys and values are missing": 2 * dim**2 + dim,
-            "keys and values have the width dim after them, not before and after":
-                2 * dim**2 + 2 * context**2 + dim,
-            "a matrix has width times width numbers, not their sum":
-                2 * (dim + dim) + 2 * (context + dim) + dim,
-            "heads share the width dim between them: nothing is multiplied by them": 8 * want,
-        }, tol=1e-9, where=f"dim {dim}, context_dim {context}")
+def text_tensors(blocks: int, prefix: str) -> dict:
+    """Tensors of a published text tower of so many blocks, small and all different."""
+    layers = [f"{kind}.{end}" for kind in ("self_attn.q_proj", "self_attn.k_proj",
+                                           "self_attn.v_proj", "self_attn.out_proj", "layer_norm1",
+                                           "layer_norm2", "mlp.fc1", "mlp.fc2")
+              for end in ("weight", "bias")]
+    found = ["embeddings.token_embedding.weight", "embeddings.position_embedding.weight"]
+    found += [f"encoder.layers.{i}.{layer}" for i in range(blocks) for layer in layers]
+    found += ["final_layer_norm.weight", "final_layer_norm.bias"]
+    return {prefix + name: randn(2, 3, seed=i) for i, name in enumerate(found)}
 
 
-def place_of(n, blocks=2):
-    if n == 0:
-        return "conv_in"
-    level, i = divmod(n - 1, blocks + 1)
-    part = "downsamplers.0" if i == blocks else f"resnets.{i}"
-    return f"down_blocks.{level}.{part}"
+@check(reference=rename_text, forbidden=[names.renamed, load.load_text])
+def check_rename_text(answer):
+    # twelve blocks: the name of block 1 begins those of 10 and 11
+    cases = (2, "text_model.", True), (12, "", False), (11, "text_model.", False)
+    for blocks, prefix, ids in cases:
+        tensors = text_tensors(blocks, prefix)
+        if ids:
+            tensors[prefix + "embeddings.position_ids"] = torch.arange(5)[None]
+        got = answer(tensors)
+        if not isinstance(got, dict):
+            fail(f"return a dict, name -> tensor: this is {describe(got)}")
+        want = rename_text(tensors)
+        judge_names(got, want)
+        for name, tensor in want.items():
+            if not isinstance(got[name], torch.Tensor) or not torch.equal(got[name], tensor):
+                fail(f"{name} is not the tensor that had that name in the file")
 
 
-@check(reference=place_of, forbidden=[compvis_unet])
-def check_place_of(answer):
-    # without `blocks` first: it is 2 unless said
-    for blocks in (), (2,), (1,), (3,), (4,):
-        depth = blocks[0] if blocks else 2
-        # of four levels the last has no halving
-        numbers = range(4 * (depth + 1))
-        got = [answer(n, *blocks) for n in numbers]
-        # one answer alone is right by many a wrong rule: all of them tell which
-        tables = [wrong_places(n, depth) for n in numbers]
-        for cause in tables[0]:
-            by_rule = [table[cause] for table in tables]
-            if got == by_rule != [place_of(n, depth) for n in numbers]:
-                fail(f"with {depth} blocks a level, {cause}")
-        for n in numbers:
-            where = f"input_blocks.{n}, {depth} blocks a level"
-            equal(got[n], place_of(n, depth), where=where)
+WRONG_NAMES = {
+    "position_ids": "position_ids are no weights: leave them out",
+    "text_model.": "older files put text_model. before each name: ours have no such word",
+    "encoder.": "encoder.layers.3 is our blocks.3",
+    "layers.": "encoder.layers.3 is our blocks.3",
+    "embeddings.": "our embeddings have no embeddings. before their names",
+    "self_attn": "self_attn is our attn1",
+    "_proj": "q_proj, k_proj, v_proj are our to_q, to_k, to_v",
+    "final_layer_norm": "final_layer_norm is our final_norm",
+    "layer_norm": "layer_norm1 and layer_norm2 are our norm1 and norm2",
+    "mlp": "mlp.fc1 is our ff.net.0.proj, mlp.fc2 our ff.net.2",
+    "fc1": "mlp.fc1 is our ff.net.0.proj", "fc2": "mlp.fc2 is our ff.net.2"}
 
 
-def wrong_places(n, blocks):
-    """Where number n would be by each of some wrong rules."""
-    level, i = divmod(n - 1, blocks + 1)
-    late_level, late = divmod(n - 1, blocks)
-    down = f"down_blocks.{level}."
-    right = place_of(n, blocks)
-    is_halving = i == blocks
-    wrong = {
-        "count from 1, as number 0 is conv_in": place_of(n + 1, blocks),
-        "the first block comes right after conv_in: one too far back": place_of(n - 1, blocks),
-        "there are not always 2 blocks": place_of(n, 2),
-        "last on a level is no block but the halving": f"{down}resnets.{i}",
-        "the halving counts, too": f"down_blocks.{late_level}.resnets.{late}",
-        "levels count from 0": right.replace(down, f"down_blocks.{level + 1}."),
-        "blocks count from 0": right if is_halving else f"{down}resnets.{i + 1}",
-        "the halving is after the blocks, not before":
-            f"{down}resnets.{i - 1}" if i else f"{down}downsamplers.0",
-        "the halving's number is 0, not the level's":
-            right.replace("downsamplers.0", f"downsamplers.{level}"),
-        "the halving's number is 0, not the blocks'":
-            right.replace("downsamplers.0", f"downsamplers.{i}"),
-        "the halving has a number, 0": right.replace("downsamplers.0", "downsamplers"),
-        "level and block changed places": f"down_blocks.{i}.resnets.{level}",
-        "down_blocks are meant: input_blocks is the other spelling":
-            right.replace("down_blocks", "input_blocks"),
-        "residual blocks are called resnets": right.replace("resnets", "attentions"),
-        "a block's name has no dot at its end": right + ".",
-        "a name is wanted, not level and number": (level, i),
-    }
-    if n == 0:
-        return {cause: "conv_in" for cause in wrong} | {"number 0 is conv_in": place_of(1, blocks)}
-    return wrong | {"number 0 is conv_in": place_of(n + 1, blocks)}
+def judge_names(got: dict, want: dict):
+    """Say which name is wrong, and if a part of the published name was left, which."""
+    if lost := [name for name in want if name not in got]:
+        extra = [name for name in got if name not in want]
+        for name in extra:
+            for part, cause in WRONG_NAMES.items():
+                if part in str(name):
+                    fail(f"{cause} (you have {name})")
+        instead = f", you have {extra[0]}" if extra else ""
+        fail(f"{len(lost)} names are missing, {lost[0]} for one{instead}")
+    for name in got:
+        if name not in want:
+            cause = next((c for part, c in WRONG_NAMES.items() if part in str(name)), "")
+            fail(cause or f"{name} is no tensor of our network")
 
+
+def misfits(wanted, tensors):
+    wrong = [f"{name} is missing" for name in wanted if name not in tensors]
+    for name, tensor in tensors.items():
+        if name not in wanted:
+            wrong.append(f"{name} is not expected")
+        elif tensor.shape != wanted[name].shape:
+            wrong.append(f"{name} is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}")
+    return wrong
+
+
+@check(reference=misfits, forbidden=[load.load_weights])
+def check_misfits(answer):
+    network = {"a.weight": randn(3, 2), "a.bias": randn(3), "b.weight": randn(2, 3, 1, 1)}
+    more = network | {"c.bias": randn(1)}
+    less = {name: t for name, t in network.items() if name != "a.bias"}
+    reshaped = network | {"b.weight": randn(2, 3), "a.weight": randn(2, 3)}
+    all_three = {"c": randn(1), "a.weight": randn(2, 3), "b.weight": network["b.weight"]}
+    for tensors, where in ((network, "all tensors fit"), (more, "one tensor too many"),
+                           (less, "one is missing"), (reshaped, "two of other shapes"),
+                           (all_three, "one of each kind"), ({}, "an empty file")):
+        want = sorted(misfits(network, tensors))
+        got = answer(network, tensors)
+        if not isinstance(got, list | tuple):
+            fail(f"return a list of sentences: this is {describe(got)} ({where})")
+        equal(sorted(map(str, got)), want, {
+            "wanted and tensors changed places: what the network wants is missing, and the "
+            "shape in the file comes first": sorted(misfits(tensors, network)),
+            "what is missing from the file is not told":
+                [line for line in want if "missing" not in line],
+            "what the network has no place for is not told":
+                [line for line in want if "expected" not in line],
+            "other shapes are not told": [line for line in want if ", not (" not in line],
+        }, where=where)
+
+
+# ---- the table and its entries
 
 def alpha_bar_table(beta_start, beta_end, steps):
     roots = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64)
@@ -167,17 +185,20 @@ def leading_entries(n):
     return torch.arange(n).flip(0) * (1000 // n) + 1
 
 
-@check(reference=leading_entries, forbidden=[schedules.leading_grid])
-def check_leading_entries(answer):
-
-    def as_a_tensor(n):
+def as_a_tensor(answer):
+    """The answer, whose lists and ranges of numbers are as good as a tensor."""
+    def entries_of(n):
         entries = answer(n)
-        # a list of numbers, or what counts, is as good
         if isinstance(entries, (range, list, tuple, np.ndarray)):
             entries = torch.as_tensor(np.asarray(entries))
         return entries
 
-    listed = answer.wrap(as_a_tensor, names=["n"])
+    return entries_of
+
+
+@check(reference=leading_entries, forbidden=[schedules.leading_grid])
+def check_leading_entries(answer):
+    listed = answer.wrap(as_a_tensor(answer), names=["n"])
     for n in 50, 30, 7, 1:
         want = leading_entries(n)
         likely = wrong_entries(n)
@@ -213,85 +234,52 @@ def wrong_entries(n):
     }
 
 
-class Decoder:
-    """In place of a VAE: pixels that depend on all latents, some of them beyond [-1, 1]."""
-
-    def __init__(self):
-        self.pictures = 0
-
-    def decode(self, z):
-        if not isinstance(z, torch.Tensor) or z.ndim != 4 or z.shape[1] != 4:
-            fail("vae.decode takes latents (B, 4, h, w), and isn't given such")
-        self.pictures += len(z)
-        mixed = z[:, :3] + 0.2 * z[:, 3:] ** 2
-        return mixed.repeat_interleave(2, 2).repeat_interleave(2, 3)
+def trailing_entries(n):
+    times = torch.arange(n, dtype=torch.float64) * 1000 / n
+    return (1000 - times).round().long() - 1
 
 
-def to_pixels(vae, x):
-    images = vae.decode(x / SCALE).clamp(-1, 1)
-    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+@check(reference=trailing_entries)
+def check_trailing_entries(answer):
+    listed = answer.wrap(as_a_tensor(answer), names=["n"])
+    for n in 50, 30, 7, 1:
+        want = trailing_entries(n)
+        apart = 1000 // n
+        exact = 1000 - torch.arange(n, dtype=torch.float64) * 1000 / n
+        listed.case((n,), want, {
+            "from noise to data: the largest first": want.flip(0),
+            "the last entry of a table of 1000 is 999": want + 1,
+            "that is \"leading\"": leading_entries(n),
+            "that is \"leading\", without the offset": leading_entries(n) - 1,
+            "1000 / n apart, rounded at the end, not 1000 // n apart":
+                999 - torch.arange(n) * apart,
+            "round to the nearest, not down": exact.floor() - 1,
+            "an entry is a whole number: round": exact - 1,
+            "spread to entry 0: that is \"linspace\"": torch.linspace(999, 0, n).round(),
+        }, tol=1e-6, where=f"n = {n}")
 
 
-@check(reference=to_pixels)
-def check_to_pixels(answer):
-    for shape in (2, 4, 3, 5), (3, 4, 4, 2), (1, 4, 2, 7):
-        x = 0.2 * randn(*shape)
-        likely = wrong_pixels(x)
-        want = to_pixels(Decoder(), x)
-        vae = Decoder()
-        result = answer(vae, x)
-        wants_bytes(result)
-        answer.case((Decoder(), x), want, likely, tol=0, where=f"latents {shape}")
-        if vae.pictures != len(x):
-            fail(f"{vae.pictures} pictures were decoded for {len(x)} latents: once is enough")
+def zero_terminal(alpha_bar):
+    root = alpha_bar.sqrt()
+    first, last = root[0], root[-1]
+    return ((root - last) * first / (first - last))**2
 
 
-def wants_bytes(result):
-    """Tell of another type first: whatever the values are, none of it can be a picture's file."""
-    if isinstance(result, torch.Tensor) and result.dtype != torch.uint8:
-        fail(f"a picture's file wants bytes, uint8: this is {result.dtype}")
-
-
-def pixels(values):
-    # as a cast does it: beyond 255 a byte begins at 0 again
-    return values.int().byte().permute(0, 2, 3, 1)
-
-
-def drawn(images):
-    return pixels(((images.clamp(-1, 1) + 1) * 127.5).round())
-
-
-def wrong_pixels(x):
-    images = Decoder().decode(x / SCALE)
-    kept = images.clamp(-1, 1)
-    grey = (kept + 1) * 127.5
-
-    right = pixels(grey.round())
-    return {
-        "undo the scale: training multiplied by 0.18215, here it is multiplied again":
-            drawn(Decoder().decode(x * SCALE)),
-        "the latents were scaled by 0.18215 in training: undo it": drawn(Decoder().decode(x)),
-        "the scale is the latents', not the pictures'": drawn(Decoder().decode(x) / SCALE),
-        "the scale is the latents', not the pictures', and it is undone": drawn(images / SCALE),
-        "clamp the pictures, not the latents":
-            pixels(((Decoder().decode((x / SCALE).clamp(-1, 1)) + 1) * 127.5).round()),
-        "clamp first: beyond 255 a byte begins at 0 again": pixels(((images + 1) * 127.5).round()),
-        "the decoder's pixels are in [-1, 1]: those below 0 were cut off":
-            pixels((images.clamp(0, 1) * 255).round()),
-        "the decoder's pixels are in [-1, 1]: 1 is added before they are multiplied":
-            pixels((kept * 127.5 + 1).round()),
-        "the decoder's pixels are in [-1, 1], which is 2 wide: bright ones begin at 0 again":
-            pixels(((kept + 1) * 255).round()),
-        "up to 255, not to 256": pixels(((kept + 1) * 128).round()),
-        "up to 255, not 254": pixels(((kept + 1) * 127).round()),
-        "round, don't cut: everything came out a little too dark": pixels(grey),
-        "round to the nearest, not up": pixels(grey.ceil()),
-        "round at the end: before, pixels are all -1, 0 or 1": pixels((kept.round() + 1) * 127.5),
-        "channels come last in a picture's file": right.permute(0, 3, 1, 2),
-        "channels come last, height and width as they were": right.permute(0, 2, 1, 3),
-        "channels come last: their order is that of the decoder, red first": right.flip(-1),
-        "channels come last: axes change places, a new shape mixes pixels":
-            right.permute(0, 3, 1, 2).reshape(right.shape),
-        "bright is 255: this is the negative": 255 - right,
-        "all pictures of the batch are wanted": right[0],
-    }
+@check(reference=zero_terminal)
+def check_zero_terminal(answer):
+    for start, end, steps in (0.00085, 0.012, 1000), (0.01, 0.3, 23):
+        table = alpha_bar_table(start, end, steps)
+        root = table.sqrt()
+        first, last = root[0], root[-1]
+        want = zero_terminal(table)
+        inner = torch.cat([table[:-1], torch.zeros(1, dtype=table.dtype)])
+        answer.case((table,), want, {
+            "square it again: those are the roots": want.sqrt(),
+            "the roots of alpha_bar are moved and stretched, not alpha_bar itself":
+                (table - table[-1]) * table[0] / (table[0] - table[-1]),
+            "stretch it, so that the first entry stays what it was": (root - last)**2,
+            "the first entry stays what it was, it does not become 1":
+                ((root - last) / (first - last))**2,
+            "all entries are moved, not the last alone": inner,
+            "the last becomes 0, not the first": ((first - root) * first / (first - last))**2,
+        }, tol=1e-6, where=f"a table of {steps}")

@@ -82,85 +82,6 @@ def wrong_fractions(mx, my, vx, vy, cov):
     }
 
 
-def table(x, mean=None, cov=None):
-    """Return the mean and below it the covariance: those of x, unless others are given."""
-    mean = x.mean(0) if mean is None else mean
-    cov = x.T.cov() if cov is None else cov
-    return torch.cat([mean[None], cov])
-
-
-def wrong_tables(batches):
-    whole = [b for b in batches if len(b) > 1]
-    x = torch.cat(batches)
-    wrong = wrong_means(batches) | wrong_covariances(x) | averaged_covariances(batches)
-    wrong |= {
-        "that is the last batch's: all batches count": table(whole[-1]),
-        "that is the first batch's: all batches count": table(whole[0]),
-        "the mean comes first, the covariance below it": table(x).roll(-1, 0),
-        "a covariance is of pairs: below the mean are the variances alone":
-            torch.stack([x.mean(0), x.var(0)]),
-        "the mean is missing": x.T.cov(),
-        "the covariance is missing": x.mean(0),
-    }
-    if len(batches) > 1:
-        wrong["the first batch is missing"] = table(torch.cat(batches[1:]))
-        wrong["the last batch is missing"] = table(torch.cat(batches[:-1]))
-    return wrong
-
-
-def wrong_means(batches):
-    x = torch.cat(batches)
-    n = len(x)
-    mean_of_means = torch.stack([b.mean(0) for b in batches]).mean(0)
-    cov = (x.T @ x - n * torch.outer(mean_of_means, mean_of_means)) / (n - 1)
-    where = "batches differ in size: the mean of their means isn't the mean"
-    return {
-        where: table(x, mean_of_means),
-        f"{where}, in the covariance either": table(x, mean_of_means, cov),
-        "a mean is wanted, this is the sum": table(x, x.sum(0)),
-        "the mean has n, only the covariance n - 1": table(x, x.sum(0) / (n - 1)),
-    }
-
-
-def wrong_covariances(x):
-    n, mean, products = len(x), x.mean(0), x.T @ x
-    outer = torch.outer(mean, mean)
-    scatter = products - n * outer
-    cov = x.T.cov()
-    deviations = cov.diag().sqrt()
-    likely = {
-        "the covariance wants n - 1, as one number went into the mean": scatter / n,
-        "the covariance wants n - 1, not n + 1": scatter / (n + 1),
-        "the covariance isn't divided by n - 1": scatter,
-        "the mean isn't subtracted: products alone are no covariance": products / n,
-        "the mean isn't subtracted: products alone are no covariance, with n - 1 either":
-            products / (n - 1),
-        "the mean's product is there n times in the sum": (products - outer) / (n - 1),
-        "products over n and over n - 1 are mixed: subtract before you divide":
-            products / (n - 1) - outer,
-        "the means' products are of all pairs, as the covariances are: these are squares":
-            (products - n * mean * mean) / (n - 1),
-        "the product of the means is added": (products + n * outer) / (n - 1),
-        "correlations: the covariance has the spread in it":
-            cov / torch.outer(deviations, deviations),
-        "a covariance is of pairs: this has the variances alone": cov.diag().diag(),
-        "a covariance is of pairs: this has the standard deviations alone": deviations.diag(),
-    }
-    return {cause: table(x, cov=wrong) for cause, wrong in likely.items()}
-
-
-def averaged_covariances(batches):
-    x = torch.cat(batches)
-    sharp = torch.stack([b.T.cov() for b in batches if len(b) > 1]).mean(0)
-    scatter = sum((b - b.mean(0)).T @ (b - b.mean(0)) for b in batches)
-    forgets = "that forgets how far apart the batches lie"
-    return {
-        f"the batches' covariances were averaged: {forgets}": table(x, cov=sharp),
-        f"each batch had its own mean subtracted: {forgets}": table(x, cov=scatter / len(x)),
-        f"each batch has its own mean subtracted: {forgets}": table(x, cov=scatter / (len(x) - 1)),
-    }
-
-
 def wrong_discrepancies(aa, bb, ab):
     n, m = len(aa), len(bb)
     all_a, all_b = aa.sum(), bb.sum()
@@ -274,3 +195,32 @@ def wrong_radii(real, fake, k):
     }
     nearest = torch.cdist(real, fake).amin(1)
     return {cause: (nearest <= size).float().mean() for cause, size in sizes.items()}
+
+
+def wrong_manifolds(centres, points, k):
+    """The share of points in the balls of centres, (N, D) and (M, D), with likely mistakes."""
+    apart = torch.cdist(centres, centres).sort(1).values
+    own = torch.cdist(points, points).sort(1).values[:, k]
+    between = torch.cdist(points, centres)                                 # (M, N)
+    radius = apart[:, k]
+    near = between <= radius
+    wrong = {
+        "this is coverage, the share of balls that hold a point": near.any(0).float().mean(),
+        "one ball is enough: a point needs not be in all": near.all(1).float().mean(),
+        "that is the share of all pairs": near.float().mean(),
+        "points were counted once for each ball": near.sum(1).float().mean(),
+        "that is a number of points: their share is wanted": near.any(1).sum().float(),
+        "those are the points outside": 1 - near.any(1).float().mean(),
+        "the balls are about the other set": (between <= own[:, None]).any(1).float().mean(),
+    }
+    sizes = {
+        "one neighbour too few: the nearest to a point is that point": apart[:, k - 1],
+        "one neighbour too many: the k-th after the point itself": apart[:, k + 1],
+        "each ball has a radius of its own: here all have the mean radius": radius.mean(),
+        "each ball has a radius of its own: here all have the median radius": radius.median(),
+        "k is an argument: 3 is not always asked for": apart[:, 3],
+        "the k-th neighbour's distance, not the mean of the k nearest": apart[:, 1:k + 1].mean(1),
+        "the distance, not its square, is the radius": radius.square(),
+    }
+    inside = {cause: (between <= size).any(1).float().mean() for cause, size in sizes.items()}
+    return inside | wrong

@@ -562,7 +562,9 @@ def test_the_command_line_draws_from_such_a_folder(sd, tmp_path, capsys, monkeyp
     asked, picture = [], random(1, 3, 256, 256, scale=0.3)
     monkeypatch.setattr(LatentDiffusion, "generate", lambda *a, **k: asked.append((a[1:], k)) or picture)
     assert cli.main(words) == 0
-    said = dict(num_inference_steps=3, guidance_scale=7.5, seed=42, sampler=ddim, negative=NEGATIVE)
+    # none is named: the model's own
+    said = dict(num_inference_steps=3, guidance_scale=7.5, seed=42, sampler=None, negative=NEGATIVE)
+    assert LatentDiffusion.load(folder).sampling.sampler == "ddim"
     assert asked == [(((PROMPTS[0],),), {"first": 0, **said})]
     assert np.array_equal(np.asarray(Image.open(out)), grid(picture))           # pixel for pixel
 

@@ -15,6 +15,7 @@ from minildm.course.exercises.fakes import (
     warped,
 )
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.spied import in_order
 from minildm.diffusion import schedules
 from minildm.diffusion.denoiser import Denoiser
 
@@ -196,18 +197,13 @@ def variant(order="zero backward step average", change=None):
         mean.lerp_(weight, 1 - decay)
 
     def step(network, average, optimizer, loss, decay):
-        for word in order.split():
-            if word == "zero":
-                optimizer.zero_grad()
-            if word == "backward":
-                loss.backward()
-            if word == "step":
-                optimizer.step()
-            if word == "average":
-                with torch.no_grad():
-                    pairs = zip(average.parameters(), network.parameters(), strict=True)
-                    for mean, weight in pairs:
-                        (change or plain)(mean, weight, decay)
+        @torch.no_grad()
+        def follow():
+            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+                (change or plain)(mean, weight, decay)
+
+        in_order(order, zero=optimizer.zero_grad, backward=loss.backward, step=optimizer.step,
+                 average=follow)
         return loss.item()
 
     return step

@@ -10,6 +10,7 @@ from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.compare import Wrong, close, compare, describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.spied import in_order
 from minildm.nn import clip
 from minildm.recipes import clip as recipes
 
@@ -157,15 +158,8 @@ def variant(order="zero backward step clamp", loss=clip_loss, temperature=None):
     def step(clip, optimizer, pictures, ids):
         tau = (temperature or (lambda s: (-s).exp()))(clip.log_scale)
         value = loss(clip.encode_images(pictures), clip.encode_text(ids), tau)
-        for word in order.split():
-            if word == "zero":
-                optimizer.zero_grad()
-            if word == "backward":
-                value.backward()
-            if word == "step":
-                optimizer.step()
-            if word == "clamp":
-                clip.log_scale.data.clamp_(max=LARGEST)
+        in_order(order, zero=optimizer.zero_grad, backward=value.backward, step=optimizer.step,
+                 clamp=lambda: clip.log_scale.data.clamp_(max=LARGEST))
         return value.detach()
 
     return step

@@ -5,7 +5,7 @@ import torch
 from minildm.course.exercises.compare import check_dtype, close, compare, describe, fail
 from minildm.course.exercises.fakes import expand, follows_generator, generator, randn, warped
 from minildm.course.exercises.harness import check
-from minildm.course.exercises.lesson_08_training import SLOPE, Slope, judge_steps
+from minildm.course.exercises.lesson_08_training import SLOPE, Slope, judge_steps, train
 from minildm.diffusion import denoiser
 from minildm.diffusion.schedules import add_noise, cosine
 from minildm.training import loop
@@ -186,18 +186,7 @@ def implied_noise(x, t, images, schedule):
 # ---- the loop ------------------------------------------------------------------------------------
 
 def fit_captions(network, loss, images, ids, steps, generator, batch_size=32, lr=4e-3):
-    optimizer = torch.optim.Adam(network.parameters(), lr)
-    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    losses = []
-    for _ in range(steps):
-        rows = torch.randint(len(images), (batch_size,), generator=generator)
-        now = loss(network, images[rows], ids[rows], generator)
-        optimizer.zero_grad()
-        now.backward()
-        optimizer.step()
-        falling.step()
-        losses.append(now.item())
-    return losses
+    return train(network, loss, images, ids, steps, generator, batch_size, lr)
 
 
 @check(reference=fit_captions, forbidden=[loop.fit, loop.train])

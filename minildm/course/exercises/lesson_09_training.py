@@ -7,6 +7,7 @@ from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.compare import close, compare, describe, fail
 from minildm.course.exercises.fakes import Network, expand, follows_generator, generator, randn
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.spied import in_order
 from minildm.diffusion.denoiser import Denoiser
 from minildm.training import loop
 
@@ -153,13 +154,8 @@ def variant(order="zero backward step", rate=lambda i, steps: 1 - i / steps, kin
         for i in range(steps):
             optimizer.param_groups[0]["lr"] = lr * rate(i, steps)
             value = loss(network, draw())
-            for word in order.split():
-                if word == "zero":
-                    optimizer.zero_grad()
-                if word == "backward":
-                    value.backward()
-                if word == "step":
-                    optimizer.step()
+            in_order(order, zero=optimizer.zero_grad, backward=value.backward,
+                     step=optimizer.step)
             losses.append(value.item())
         return losses
 

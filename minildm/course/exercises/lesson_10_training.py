@@ -6,6 +6,7 @@ from torch import nn
 from minildm.course.exercises.compare import fail
 from minildm.course.exercises.fakes import generator
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.spied import Watched, judge_list, judge_moves, judge_velocity
 from minildm.diffusion.denoiser import logit_normal
 from minildm.diffusion.schedules import add_noise, flow
 
@@ -35,25 +36,14 @@ def train_dit(network, mean, std, labels, steps, lr, generator, batch=64):
     return losses
 
 
-class Spy(nn.Module):
+class Spy(Watched):
     """A network with one weight that remembers what it is called with and what it is taught."""
 
     multiple, null_context = 1, 3
 
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.calls, self.weights, self.sums = [], [], []
-        self.fresh = None
-        self.weight.register_hook(self.note)
-        self.weight.register_post_accumulate_grad_hook(self.compare_sums)
-
-    def note(self, gradient):
-        self.fresh = gradient.clone()
-
-    def compare_sums(self, weight):
-        # unequal if a gradient of an earlier step is still there
-        self.sums.append(torch.allclose(weight.grad, self.fresh))
+        self.calls, self.weights = [], []
 
     def forward(self, x, t, labels, dropped=None):
         if not isinstance(t, torch.Tensor) or t.shape != (len(x),):
@@ -137,52 +127,19 @@ def check_noising(spy):
 
 def check_losses(spy, losses):
     """Whether each result is the mean square of velocity minus (noise - data)."""
-    if losses is None:
-        fail("your function returned None: is the `return` missing?")
-    if not isinstance(losses, (list, tuple)) or len(losses) != len(spy.calls):
-        fail(f"return a list with the loss of every step, {len(spy.calls)} of them")
-    if not all(isinstance(loss, (float, int)) for loss in losses):
-        fail("the losses are plain numbers, loss.item(): a tensor keeps its graph in memory")
+    judge_list(losses, len(spy.calls))
     for (x, t, labels, _), weight, loss in zip(spy.calls, spy.weights, losses, strict=True):
         if (labels == 3).any() or (t < 0.02).any():
             continue        # the data or the noise can't be told
         at = t.reshape(-1, 1, 1, 1)
         data = LEVELS[labels].reshape(-1, 1, 1, 1)
         noise = (x - (1 - at) * data) / at
-        causes = {
-            "": noise - data, "the velocity is noise - data, not data - noise": data - noise,
-            "the network predicts the velocity, not the noise": noise,
-            "the network predicts the velocity, not the data": data + 0 * noise,
-        }
-        errors = {cause: (weight - value).square().mean().item()
-                  for cause, value in causes.items()}
-        total = errors[""] * x.numel()
-        errors["the loss is the mean over all numbers, not their sum"] = total
-        cause = min(errors, key=lambda cause: abs(errors[cause] - loss))
-        if abs(errors[cause] - loss) > 0.02 * abs(loss) + 0.01:
-            fail(f"a loss is {loss:.3f}, {errors['']:.3f} is wanted: the mean of "
-                 "(velocity - (noise - data))^2")
-        if cause:
-            fail(cause)
+        judge_velocity(loss, weight, data, noise, 0.02)
 
 
 def check_steps(spy, lr: float):
     """Whether gradients are fresh and steps have the size of the rate, which ends near zero."""
-    if not spy.sums:
-        fail("no gradient reaches the network: is loss.backward() missing?")
-    weights = torch.tensor([*spy.weights, spy.weight.item()])
-    moves = (weights[1:] - weights[:-1]).abs()
-    if moves.max() == 0:
-        fail("the weights stay as they were: is optimizer.step() missing?")
-    if not all(spy.sums):
-        fail("gradients of earlier steps add up: is zero_grad missing?")
-    # the gradient has one sign all along, so that a step of Adam's is as long as the rate
-    if weights[-1] > 0:
-        fail("the weight moves away from the velocity: the loss is to fall")
-    if not 0.6 * lr < moves.max() < 1.1 * lr:
-        fail(f"the largest step is {moves.max():.4f}, with AdamW it would be about lr = {lr}")
-    if moves[-1] > 0.3 * moves.max():
-        fail("the last steps are as long as the first: step i's rate is lr * rate_at(i, steps)")
+    moves = judge_moves(spy, spy.weights, lr, "the network", "lr * rate_at(i, steps)")
     if moves[0] > 0.3 * moves.max():
         fail("the first step has the full rate: rate_at(i, steps) begins at 1/20, with i = 0")
 

@@ -1,11 +1,11 @@
 """The check of lesson 12 on the training of a control, by what a spying network sees of it."""
 
 import torch
-from torch import nn
 
 from minildm.course.exercises.compare import close, fail
 from minildm.course.exercises.fakes import generator
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.spied import Watched, judge_list, judge_moves, judge_velocity
 from minildm.diffusion.schedules import add_noise, flow
 
 N, LENGTH, WIDTH = 40, 3, 2             # of the check's latents, and of their contexts
@@ -33,24 +33,6 @@ def train_control(predict, control, latents, contexts, null, hints, times, steps
     return losses
 
 
-class SpyControl(nn.Module):
-    """A control with one weight that remembers its gradients."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.fresh, self.sums = None, []
-        self.weight.register_hook(self.note)
-        self.weight.register_post_accumulate_grad_hook(self.compare_sums)
-
-    def note(self, gradient):
-        self.fresh = gradient.clone()
-
-    def compare_sums(self, weight):
-        # unequal if a gradient of an earlier step is still there
-        self.sums.append(torch.allclose(weight.grad, self.fresh))
-
-
 class Spy:
     """The joined network: it remembers its calls, and answers with the control's weight.
 
@@ -58,7 +40,7 @@ class Spy:
     """
 
     def __init__(self, asked_times):
-        self.control, self.calls, self.weights = SpyControl(), [], []
+        self.control, self.calls, self.weights = Watched(), [], []
         self.asked_times = asked_times
 
     def times(self, n, generator=None, device=None):
@@ -163,48 +145,15 @@ def judge_noising(spy):
 
 def judge_losses(spy, losses):
     """Whether each result is the mean square of velocity minus (noise - data)."""
-    if losses is None:
-        fail("your function returned None: is the `return` missing?")
-    if not isinstance(losses, (list, tuple)) or len(losses) != len(spy.calls):
-        fail(f"return a list with the loss of every step, {len(spy.calls)} of them")
-    if not all(isinstance(loss, (float, int)) for loss in losses):
-        fail("the losses are plain numbers, loss.item(): a tensor keeps its graph in memory")
+    judge_list(losses, len(spy.calls))
     for call, weight, loss in zip(spy.calls, spy.weights, losses, strict=True):
         x, t, data = parts_of(call)
         noise = (x - (1 - t) * data) / t
-        causes = {
-            "": noise - data, "the velocity is noise - data, not data - noise": data - noise,
-            "the network predicts the velocity, not the noise": noise,
-            "the network predicts the velocity, not the data": data + 0 * noise,
-        }
-        errors = {cause: (weight - value).square().mean().item()
-                  for cause, value in causes.items()}
-        errors["the loss is the mean over all numbers, not their sum"] = errors[""] * x.numel()
-        cause = min(errors, key=lambda cause: abs(errors[cause] - loss))
-        if abs(errors[cause] - loss) > 0.01 * abs(loss) + 0.01:
-            fail(f"a loss is {loss:.3f}, {errors['']:.3f} is wanted: the mean of "
-                 "(velocity - (noise - data))^2")
-        if cause:
-            fail(cause)
+        judge_velocity(loss, weight, data, noise, 0.01)
 
 
 def judge_steps(spy, lr: float):
     """Whether gradients are fresh and steps have the size of the rate, which ends near zero."""
-    control = spy.control
-    if not control.sums:
-        fail("no gradient reaches the control: is loss.backward() missing?")
-    weights = torch.tensor([*spy.weights, control.weight.item()])
-    moves = (weights[1:] - weights[:-1]).abs()
-    if moves.max() == 0:
-        fail("the control's weights stay as they were: is optimizer.step() missing?")
-    if not all(control.sums):
-        fail("gradients of earlier steps add up: is zero_grad missing?")
-    # the mean velocity is far below zero all along, and Adam's steps are as long as the rate
-    if weights[-1] > 0:
-        fail("the weight moves away from the velocity: the loss is to fall")
-    if not 0.6 * lr < moves.max() < 1.1 * lr:
-        fail(f"the largest step is {moves.max():.4f}, with AdamW it would be about lr = {lr}")
-    if moves[-1] > 0.3 * moves.max():
-        fail("the last steps are as long as the first: step i's rate is lr * (1 - i / steps)")
+    moves = judge_moves(spy.control, spy.weights, lr, "the control", "lr * (1 - i / steps)")
     if moves[0] < 0.9 * lr:
         fail("the first step has the full rate: i = 0 there")

@@ -9,6 +9,7 @@ from minildm.course.exercises.compare import close, compare, describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.course.exercises.lesson_09_training import as_losses
+from minildm.course.exercises.spied import in_order
 from minildm.training import ema, loop
 
 
@@ -35,18 +36,16 @@ def variant(order="zero backward step average", rate=lambda i, steps: 1 - i / st
                 p.zero_()
         optimizer = getattr(torch.optim, kind)(network.parameters(), lr=lr)
         losses = []
+
+        def keep_up():
+            if copied:
+                follow(average, network, share(decay))
+
         for i in range(steps):
             optimizer.param_groups[0]["lr"] = lr * rate(i, steps)
             value = loss(network, average, draw())
-            for word in order.split():
-                if word == "zero":
-                    optimizer.zero_grad()
-                if word == "backward":
-                    value.backward()
-                if word == "step":
-                    optimizer.step()
-                if word == "average" and copied:
-                    follow(average, network, share(decay))
+            in_order(order, zero=optimizer.zero_grad, backward=value.backward,
+                     step=optimizer.step, average=keep_up)
             losses.append(value.item())
         return (average if answer == "average" else network), losses
 

@@ -1,4 +1,4 @@
-"""Muon: an orthogonal step, kernels of a set norm, beside AdamW for all else; resumed as if never stopped."""
+"""Muon: an orthogonal step, for kernels of a set norm or for all maps, beside AdamW for all else."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from support.runs import CONFIG, equal, final_tensors, state_of
 from torch import nn
 
+from minildm import MinildmError
 from minildm.training.loop import fit, generator_for, train
 from minildm.training.muon import Muon, orthogonal
 
@@ -37,6 +38,21 @@ def test_a_step_against_its_formula():
     torch.testing.assert_close(kernel.detach(), by_hand)                # nothing said, nothing moved
 
 
+@pytest.mark.parametrize("shape", [(4, 54), (54, 4), (12, 3, 3, 3)])
+def test_with_free_lengths_a_number_moves_by_a_fifth_of_the_rate(shape):
+    matrix = nn.Parameter(torch.randn(shape, generator=generator_for(0)))
+    before = matrix.detach().clone()
+    optimizer = Muon([matrix], lr=0.1, momentum=0.9, set_lengths=False)
+    matrix.grad = torch.randn(shape, generator=generator_for(1))
+    optimizer.step()
+    step = matrix.detach() - before
+    # the first step is along the gradient, evened
+    rows, columns = len(matrix), matrix[0].numel()
+    wanted = -0.02 * max(rows, columns)**0.5 * orthogonal(matrix.grad.flatten(1)).reshape(shape)
+    torch.testing.assert_close(step, wanted)
+    assert step.square().mean().sqrt() == pytest.approx(0.02, rel=0.3)
+
+
 def network():
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -45,6 +61,7 @@ def network():
 
 DATA = torch.randn(20, 1, 4, 4, generator=generator_for(0, "pictures")), torch.arange(20) % 2
 BOTH = replace(CONFIG, muon=0.1)
+MATRICES = replace(CONFIG, muon=0.1, muon_on="matrices")
 
 
 def loss_of(model):
@@ -66,16 +83,30 @@ def test_it_moves_kernels_and_adamw_the_rest():
     assert all(torch.equal(both[k], adamw[k]) for k in both if k != "0.weight")
 
 
-def test_resumed_is_uninterrupted(tmp_path):
-    fit(model := network(), loss_of(model), DATA, BOTH, tmp_path / "whole", bar=False)
+def test_of_matrices_it_moves_linear_maps_too_and_adamw_the_vectors():
+    moved = {}
+    for name, config in ("both", MATRICES), ("adamw", CONFIG):
+        model = network()
+        next(train(model, loss_of(model), DATA, config, bar=False))
+        moved[name] = state_of(model)
+    both, adamw = moved.values()
+    matrices = {"0.weight", "4.weight"}
+    assert {k for k in both if not torch.equal(both[k], adamw[k])} == matrices
+    with pytest.raises(MinildmError, match="muon_on is one of: kernels matrices"):
+        replace(CONFIG, muon_on="vectors")
+
+
+@pytest.mark.parametrize("config, first", [(BOTH, 5), (MATRICES, 4)])
+def test_resumed_is_uninterrupted(tmp_path, config, first):
+    fit(model := network(), loss_of(model), DATA, config, tmp_path / "whole", bar=False)
     for stop in 5, None:
         model = network()
-        for step in train(model, loss_of(model), DATA, BOTH, tmp_path / "parts", bar=False):
+        for step in train(model, loss_of(model), DATA, config, tmp_path / "parts", bar=False):
             if step.i == stop:
                 break
     assert equal(final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "parts"))
-    # the kernel's moment stands after those of AdamW's five tensors
-    assert "optimizer.5.momentum" in final_tensors(tmp_path / "parts")
+    # the kernel's moment stands after those of AdamW's tensors
+    assert f"optimizer.{first}.momentum" in final_tensors(tmp_path / "parts")
 
 
 def test_a_kernel_that_starts_at_zero_keeps_its_length(tmp_path):

@@ -52,7 +52,8 @@ class TrainConfig:
     warmup: int = 50            # steps of linear warm-up, at most half of the run
     decay: str = "linear"       # linear | cosine (both to zero at the end) | none
     clip: float = 1.0           # largest norm of the gradient; 0 does not clip
-    muon: float = 0.0           # learning rate of `Muon` for kernels (4 axes), which leave AdamW
+    muon: float = 0.0           # learning rate of `Muon` for what leaves AdamW; 0: nothing does
+    muon_on: str = "kernels"    # of 4 axes, their lengths set | matrices: linear maps, convolutions
     ema: float = 0.999
     seed: int = 0
     save_every: int = 0         # steps; 0 saves every few minutes. Always at the end, and on Ctrl-C
@@ -66,7 +67,7 @@ class TrainConfig:
             raise MinildmError("impossible numbers", self, "steps, batch_size >= 1; lr > 0; "
                                "0 <= ema < 1; clip, muon, save_every >= 0")
         choices = {"decay": ("linear", "cosine", "none"), "precision": ("auto", "float32", "bf16"),
-                   "execution": EXECUTIONS}
+                   "execution": EXECUTIONS, "muon_on": ("kernels", "matrices")}
         for name, words in choices.items():
             if getattr(self, name) not in words:
                 raise MinildmError(f"{name} {getattr(self, name)!r}", self,

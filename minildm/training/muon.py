@@ -1,4 +1,4 @@
-"""An optimizer for convolutions before a normalisation: in few steps it gets further than AdamW."""
+"""An optimizer for matrices and kernels: in few steps it gets further than AdamW."""
 
 import torch
 
@@ -6,17 +6,24 @@ import torch
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: a kernel moves as far in rare directions as in common ones.
 
-    The update is Muon's (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). Keeping
-    each kernel at norm sqrt(rows), which makes the learning rate a relative one, and momentum 0.6
-    are airbench94's (https://github.com/KellerJordan/cifar10-airbench). Kernels are (rows, ...),
-    each taken as a matrix of `rows` filters; what follows must not depend on their lengths, as a
-    batch norm does not. The length of a kernel that starts at zero has a meaning: it is kept.
+    The update is Muon's (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). Kernels
+    are (rows, ...), each taken as a matrix of `rows` filters.
+
+    With `set_lengths` each kernel is kept at norm sqrt(rows), which makes the learning rate a
+    relative one; what follows must not depend on its length, as a batch norm does not. This and
+    momentum 0.6 are airbench94's (https://github.com/KellerJordan/cifar10-airbench). The length of
+    a kernel that starts at zero has a meaning: it is left as it is.
+
+    Without, lengths are learned as AdamW would, and a step of rate lr moves a number by about
+    0.2 lr, whatever the matrix's shape: for any linear map and convolution (Liu et al. 2025,
+    2.2, arXiv:2502.16982).
     """
 
     found_inf = None        # (): 1 says that this step moves nothing. As for torch's fused AdamW
 
-    def __init__(self, kernels, lr: float, momentum: float = 0.6):
+    def __init__(self, kernels, lr: float, momentum: float = 0.6, set_lengths: bool = True):
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
+        self.set_lengths = set_lengths
 
     @torch.no_grad()
     def step(self):
@@ -34,6 +41,11 @@ class Muon(torch.optim.Optimizer):
         average = self._set(state["momentum"], momentum * state["momentum"] + p.grad)
         # Nesterov's: where the momentum will have led, one step ahead
         nesterov = p.grad + momentum * average
+        step = lr * orthogonal(nesterov.flatten(1)).reshape(p.shape)
+        if not self.set_lengths:
+            # an orthogonal matrix's numbers have a mean square of 1 over its longer side
+            self._set(p, p - 0.2 * max(len(p), p[0].numel())**0.5 * step)
+            return
         ratio = len(p)**0.5 / norm
         # a tensor decides, not an `if`: the host need not wait for a GPU
         from_zero = state.get("from_zero")
@@ -41,7 +53,7 @@ class Muon(torch.optim.Optimizer):
             # a checkpoint from before zeros were known of: none of its kernels began there
             from_zero = torch.zeros_like(norm, dtype=torch.bool)
         kept = p * torch.where(from_zero, torch.ones_like(ratio), ratio)
-        self._set(p, kept - lr * orthogonal(nesterov.flatten(1)).reshape(p.shape))
+        self._set(p, kept - step)
 
     def _set(self, old, new):
         """Put the new numbers in the place of the old, unless this step is to move nothing."""

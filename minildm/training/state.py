@@ -48,7 +48,7 @@ class TrainState:
         self.weights, self.optimizers = {}, {}
         for name, part in parts.items():
             self.weights[name] = [p for p in part.parameters() if p.requires_grad]
-            self.optimizers[name] = optimizers_for(self.weights[name], config)
+            self.optimizers[name] = optimizers_for(part, config)
         # each has its own rate at the top of the schedule: Muon's is another than AdamW's
         self.shares = {}
         for optimizers in self.optimizers.values():
@@ -188,14 +188,14 @@ class TrainState:
         return copies * saved + moments
 
 
-def optimizers_for(weights: list, config) -> list[torch.optim.Optimizer]:
-    """AdamW for all weights, or `Muon` for those with four axes and AdamW for the others."""
+def optimizers_for(part: torch.nn.Module, config) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights, or `Muon` for those that `config.muon_on` names and AdamW for others.
+    """
+    chosen = {id(p) for p in muons_weights(part, config.muon_on)} if config.muon else set()
     kernels, others = [], []
-    for p in weights:
-        if config.muon and p.ndim == 4:
-            kernels.append(p)
-        else:
-            others.append(p)
+    for p in part.parameters():
+        if p.requires_grad:
+            (kernels if id(p) in chosen else others).append(p)
     optimizers = []
     if others:
         kind = others[0].device.type
@@ -204,9 +204,19 @@ def optimizers_for(weights: list, config) -> list[torch.optim.Optimizer]:
                                             fused=kind in ("cpu", "cuda"),
                                             capturable=kind == "cuda",
                                             weight_decay=config.weight_decay))
-    if kernels:
+    if kernels and config.muon_on == "kernels":
         optimizers.append(Muon(kernels, config.muon))
+    elif kernels:
+        optimizers.append(Muon(kernels, config.muon, momentum=0.9, set_lengths=False))
     return optimizers
+
+
+def muons_weights(part: torch.nn.Module, which: str) -> list:
+    """What `Muon` moves: all weights of four axes, or those of linear maps and convolutions."""
+    if which == "kernels":
+        return [p for p in part.parameters() if p.ndim == 4]
+    maps = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
+    return [module.weight for module in part.modules() if isinstance(module, maps)]
 
 
 def backward(losses: dict, weights: dict[str, list]) -> list[str]:

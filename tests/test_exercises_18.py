@@ -169,35 +169,33 @@ test_right, test_wrong = right_and_wrong(RIGHT, WRONG)
 
 LAYER = """
 class TemporalLayer(nn.Module):
-    def __init__(self, channels, frames, side, heads=4, joint=False):
+    def __init__(self, channels, frames, heads=4, inner=384, together=True):
         super().__init__()
-        self.frames, self.joint = frames, joint
-        n = frames * side**2 if joint else frames
-        self.place = nn.Parameter(0.3 * torch.randn(n, channels))
-        self.register_buffer("near", nearness(heads, frames, side if joint else 1), False)
+        self.frames, self.together = frames, together
+        self.place = nn.Parameter(0.3 * torch.randn(frames, channels))
+        self.register_buffer("near", nearness(heads, frames), False)
         self.norm1 = nn.LayerNorm(channels)
         self.attention = Attention(channels, heads=heads)
         self.norm2 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels, kind=GELU)
+        width = frames * channels if together else channels
+        self.ff = FeedForward(width, kind=GELU, inner=inner)
         for gate in self.attention.to_out, self.ff.net[-1]:
             for p in gate.parameters():
                 nn.init.zeros_(p)
 
     def forward(self, h):
-        if self.joint:
-            tokens = to_space_time(h, self.frames)
-        else:
-            tokens = to_time(h, self.frames)
+        tokens = to_time(h, self.frames)
         tokens = tokens + self.attention(self.norm1(tokens) + self.place, mask=self.near)
-        tokens = tokens + self.ff(self.norm2(tokens))
-        return from_space_time(tokens, h) if self.joint else from_time(tokens, h)
+        x = self.norm2(tokens)
+        x = x.flatten(1) if self.together else x
+        tokens = tokens + self.ff(x).reshape(tokens.shape)
+        return from_time(tokens, h)
 """
 HELPERS = {"Attention": Attention, "FeedForward": FeedForward, "GELU": GELU,
            "to_time": video.to_time, "from_time": video.from_time, "nearness": video.nearness,
-           "to_space_time": video.to_space_time, "from_space_time": video.from_space_time,
            **IMPORTED}
 FIRST = "tokens = tokens + self.attention(self.norm1(tokens) + self.place, mask=self.near)"
-SECOND = "tokens = tokens + self.ff(self.norm2(tokens))"
+SECOND = "tokens = tokens + self.ff(x).reshape(tokens.shape)"
 
 
 def layer(*changes):
@@ -207,8 +205,8 @@ def layer(*changes):
 @pytest.mark.parametrize("changes", [
     (), ((FIRST, "x = self.norm1(tokens) + self.place\n"
                  "        tokens = self.attention(x, mask=self.near) + tokens"),),
-    (("self.place = nn.Parameter(0.3 * torch.randn(n, channels))",
-      "self.place = nn.Parameter(torch.zeros(n, channels))"),)])
+    (("self.place = nn.Parameter(0.3 * torch.randn(frames, channels))",
+      "self.place = nn.Parameter(torch.zeros(frames, channels))"),)])
 def test_a_right_layer_passes(changes):
     passes("TemporalLayer", layer(*changes))
 
@@ -218,19 +216,25 @@ def test_a_right_layer_passes(changes):
     ("nearness is missing", [(", mask=self.near)", ")")]),
     ("after the norm", [("self.norm1(tokens) + self.place", "self.norm1(tokens + self.place)")]),
     ("norm before the attention", [("self.norm1(tokens) + self.place", "tokens + self.place")]),
-    ("norm before the feed", [("self.ff(self.norm2(tokens))", "self.ff(tokens)")]),
-    ("feed-forward network is missing", [("tokens + self.ff(self.norm2(tokens))", "tokens")]),
+    ("norm before the feed", [("x = self.norm2(tokens)", "x = tokens")]),
+    ("feed-forward network is missing", [("tokens + self.ff(x).reshape(tokens.shape)", "tokens")]),
     ("gates are zero", [("for gate in self.attention.to_out, self.ff.net[-1]:", "for gate in ():")]),
     ("gates are zero", [("for gate in self.attention.to_out, self.ff.net[-1]:",
                          "for gate in (self.ff.net[-1],):")]),
-    ("answers zero", [(SECOND, "tokens = self.ff(self.norm2(tokens))")]),
+    ("answers zero", [(SECOND, "tokens = self.ff(x).reshape(tokens.shape)")]),
     ("can't learn", [("for gate in self.attention.to_out, self.ff.net[-1]:",
                       "for gate in (self,):")]),
-    ("vector for each token", [("frames * side**2 if joint else frames", "frames")]),
-    ("vector for each token", [("n, channels)", "1, channels)")]),
+    ("vector for each frame", [("randn(frames, channels)", "randn(1, channels)")]),
+    ("its last weight is", [("inner=inner", "inner=4 * width")]),
+    ("its last weight is", [("width = frames * channels if together else channels",
+                             "width = channels"), (".flatten(1) if self.together else x", "")]),
+    ("frame after frame", [("x.flatten(1)", "x.mT.flatten(1)"),
+                           ("self.ff(x).reshape(tokens.shape)",
+                            "(self.ff(x).unflatten(1, tokens.shape[:0:-1]).mT if self.together "
+                            "else self.ff(x))")]),
     ("by these names", [("self.norm2", "self.other")]),
     ("follow each other", [(FIRST, "first = self.attention(self.norm1(tokens) + self.place, mask=self.near)"),
-                           (SECOND, "tokens = tokens + first + self.ff(self.norm2(tokens))")]),
+                           (SECOND, "tokens = tokens + first + self.ff(x).reshape(tokens.shape)")]),
 ])
 def test_a_wrong_layer_is_told_what_is_wrong(said, changes):
     assert said in told("TemporalLayer", layer(*changes))

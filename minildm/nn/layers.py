@@ -114,11 +114,14 @@ ACTIVATIONS = {"quick_gelu": QuickGELU, "gelu": ExactGELU}
 
 
 class FeedForward(nn.Module):
-    """Two layers on each token by itself, dim -> 4 dim -> dim; `kind` is the first."""
+    """Two layers on each token by itself, dim -> inner -> dim; `kind` is the first.
 
-    def __init__(self, dim: int, dropout: float = 0.0, kind=GEGLU):
+    inner is 4 dim where nothing else is said.
+    """
+
+    def __init__(self, dim: int, dropout: float = 0.0, kind=GEGLU, inner: int = 0):
         super().__init__()
-        inner = 4 * dim
+        inner = inner or 4 * dim
         self.net = nn.Sequential(kind(dim, inner), nn.Dropout(dropout), nn.Linear(inner, dim))
 
     def forward(self, x):

@@ -1,10 +1,12 @@
 """A network for films: an image U-Net whose frames look at each other through temporal layers.
 
 The frames of B films go through the image network as B F pictures. After each of its blocks a
-temporal layer lets tokens of different frames attend to each other, as one more residual step:
-    h = h + gate(attention(norm(h) + place))        what is near is preferred
-The gate, its last linear map, begins at zero: at first the network draws independent frames exactly
-as the image network does, and training opens it (Blattmann et al. 2023, 3.1, arXiv:2304.08818).
+temporal layer joins the frames of each position, by two more residual steps:
+    h = h + gate(attention(norm(h) + place))        near frames are preferred
+    h = h + gate(hidden(norm(h)))                   of all frames at once
+The gates, the last linear map of each, begin at zero: at first the network draws independent frames
+exactly as the image network does, and training opens them (Blattmann et al. 2023, 3.1,
+arXiv:2304.08818).
 Shapes: films (B, F, C, H, W), feature maps (B F, C, H, W).
 """
 
@@ -27,26 +29,23 @@ class VideoUNetConfig:
 
     image: UNetConfig           # of the image network
     frames: int = 12
-    side: int = 8               # of a frame that the network receives
     patch: int = 1              # squares of patch x patch positions become channels first
-    # levels whose temporal layers join all positions of all frames; elsewhere a position attends
-    # to itself in the other frames
-    joint: tuple[bool, ...] = (True,)
     heads: int = 4
+    inner: int = 384            # width inside of the temporal layers' feed-forward networks
+    together: bool = True       # whether these receive all frames of a position at once
     # how much of the noise's variance all frames have in common, in training and in drawing
     noise_share: float = 0.5
 
     def __post_init__(self):
         at = "VideoUNetConfig"
         bounds.check_int(at, 1, bounds.DEPTH, frames=self.frames)
-        bounds.check_int(at, 1, bounds.SIDE, side=self.side, patch=self.patch)
-        bounds.check_int(at, 1, bounds.WIDTH, heads=self.heads)
+        bounds.check_int(at, 1, bounds.SIDE, patch=self.patch)
+        bounds.check_int(at, 1, bounds.WIDTH, heads=self.heads, inner=self.inner)
         bounds.check_float(at, 0, 1, noise_share=self.noise_share)
-        if len(self.joint) != len(self.image.channels):
-            raise MinildmError(f"{len(self.image.channels)} widths, {len(self.joint)} entries in "
-                               "joint", at, "give one a level each")
-        if self.side % self.multiple:
-            raise MinildmError(f"a side of {self.side}", at, f"take a multiple of {self.multiple}")
+        for width in self.image.channels:
+            if width % self.heads:
+                raise MinildmError(f"width {width} is no multiple of {self.heads} heads", at,
+                                   "change one")
 
     @property
     def multiple(self) -> int:
@@ -64,54 +63,44 @@ def from_time(tokens, like):
     """The way back of `to_time`: (B H W, F, C) -> the shape of `like`, (B F, C, H, W)."""
     _, _, height, width = like.shape
     films = tokens.unflatten(0, (-1, height, width))                        # (B, H, W, F, C)
-    return films.permute(0, 3, 4, 1, 2).flatten(0, 1)
-
-
-def to_space_time(h, frames: int):
-    """Feature maps (B F, C, H, W) -> the positions of all frames (B, F H W, C)."""
-    return h.unflatten(0, (-1, frames)).permute(0, 1, 3, 4, 2).flatten(1, 3)
-
-
-def from_space_time(tokens, like):
-    """The way back of `to_space_time`: (B, F H W, C) -> the shape of `like`."""
-    n, channels, height, width = like.shape
-    maps = tokens.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+    maps = films.permute(0, 3, 4, 1, 2).flatten(0, 1)
     # a convolution would round otherwise in another layout, and gates at zero must change nothing
     return maps.contiguous()
 
 
-def nearness(heads: int, frames: int, side: int = 1):
-    """A bias for attention that begins with what is near: (heads, F side^2, F side^2), at most 0.
+def nearness(heads: int, frames: int):
+    """A bias for attention that begins with frames that are near: (heads, F, F), at most 0.
 
-    Head h loses 2^(1 - h) for each step in frames, rows or columns (linear biases: Press et al.
-    2022, arXiv:2108.12409, there along a text).
+    Head h loses 2^(1 - h) for each frame between two (linear biases: Press et al. 2022,
+    arXiv:2108.12409, there along a text).
     """
-    at = torch.cartesian_prod(*(torch.arange(n) for n in (frames, side, side))).float()
-    steps = torch.cdist(at, at, p=1)                                        # (L, L)
+    at = torch.arange(frames).float()
+    apart = (at[:, None] - at).abs()                                        # (F, F)
     slopes = 2.0 ** (1 - torch.arange(heads))
-    return -slopes[:, None, None] * steps
+    return -slopes[:, None, None] * apart
 
 
 class TemporalLayer(nn.Module):
-    """Attention of each position to itself in all frames, and a feed-forward network, both gated.
+    """The frames of a position see each other: by attention, then in a feed-forward network.
 
-    h (B F, C, H, W) -> the same shape. With `joint` all positions of all frames attend to each
-    other. Each token is told its frame (and with `joint` its position) by a learned vector, and
-    near tokens are preferred. The last maps of both steps are the gates: at zero, h comes back as
-    it is.
+    h (B F, C, H, W) -> the same shape. Each token is told its frame by a learned vector, and near
+    frames are preferred. With `together` the feed-forward network receives all F tokens of a
+    position as one vector of F C numbers, so that what it does to a frame can depend on all of them
+    (a step of Tolstikhin et al. 2021, arXiv:2105.01601, for time and channels at once); without,
+    each token by itself. The last maps of both steps are the gates: at zero, h comes back as it is.
     """
 
-    def __init__(self, channels: int, frames: int, side: int, heads: int = 4, joint: bool = False):
+    def __init__(self, channels: int, frames: int, heads: int = 4, inner: int = 384,
+                 together: bool = True):
         super().__init__()
-        self.frames, self.joint = frames, joint
-        positions = frames * side**2 if joint else frames
-        self.place = nn.Parameter(0.3 * torch.randn(positions, channels))
-        near = nearness(heads, frames, side if joint else 1)
-        self.register_buffer("near", near, persistent=False)
+        self.frames, self.together = frames, together
+        self.place = nn.Parameter(0.3 * torch.randn(frames, channels))
+        self.register_buffer("near", nearness(heads, frames), persistent=False)
         self.norm1 = nn.LayerNorm(channels)
         self.attention = Attention(channels, heads=heads)
         self.norm2 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels, kind=GELU)
+        width = frames * channels if together else channels
+        self.ff = FeedForward(width, kind=GELU, inner=inner)
         self.init_weights()
 
     def init_weights(self):
@@ -120,12 +109,14 @@ class TemporalLayer(nn.Module):
         zero_(self.ff.net[-1])
 
     def forward(self, h):
-        there, back = (to_space_time, from_space_time) if self.joint else (to_time, from_time)
-        tokens = there(h, self.frames)
+        tokens = to_time(h, self.frames)                                    # (B H W, F, C)
         seen = self.norm1(tokens) + self.place
         tokens = tokens + self.attention(seen, mask=self.near)
-        tokens = tokens + self.ff(self.norm2(tokens))
-        return back(tokens, h)
+        seen = self.norm2(tokens)
+        if self.together:
+            seen = seen.flatten(1)                                          # (B H W, F C)
+        tokens = tokens + self.ff(seen).reshape(tokens.shape)
+        return from_time(tokens, h)
 
 
 class VideoUNet(nn.Module):
@@ -140,12 +131,10 @@ class VideoUNet(nn.Module):
         super().__init__()
         self.config = c = config
         self.image = UNet(c.image)
-        side, widths = c.side // c.patch, c.image.channels
-        sides = [side // 2**level for level in range(len(widths))]
+        widths = c.image.channels
 
         def layers(level: int, n: int):
-            width, at, joint = widths[level], sides[level], c.joint[level]
-            return nn.ModuleList(layer(width, c.frames, at, c.heads, joint)
+            return nn.ModuleList(layer(widths[level], c.frames, c.heads, c.inner, c.together)
                                  for _ in range(n))
 
         levels = range(len(widths))

@@ -38,7 +38,7 @@ def network_config(width: int, groups: int) -> VideoUNetConfig:
     """A U-Net of one level on squares of 2 x 2 latent positions, which all see each other."""
     image = UNetConfig(12, 12, (width,), (False,), blocks=1, context_dim=64, heads=4,
                        groups=groups, num_classes=len(VOCABULARY))
-    return VideoUNetConfig(image, moving.FRAMES, side=8, patch=2, joint=(True,), heads=4)
+    return VideoUNetConfig(image, moving.FRAMES, patch=2, heads=4)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def maps_of(b, f, c, h, w):
     return randn(b * f, c, h, w)
 
 
-@check(reference=video.to_time, forbidden=[video.from_time, video.to_space_time])
+@check(reference=video.to_time, forbidden=[video.from_time])
 def check_to_time(answer):
     for b, f, c, height, width in SHAPES:
         h = maps_of(b, f, c, height, width)
@@ -39,7 +39,7 @@ def check_to_time(answer):
         }, where=f"{b} films of {f} frames")
 
 
-@check(reference=video.from_time, forbidden=[video.to_time, video.from_space_time])
+@check(reference=video.from_time, forbidden=[video.to_time])
 def check_from_time(answer):
     for b, f, c, height, width in SHAPES:
         h = maps_of(b, f, c, height, width)
@@ -58,33 +58,38 @@ def check_from_time(answer):
 
 @check(reference=video.TemporalLayer)
 def check_TemporalLayer(answer):
-    for channels, frames, side, heads, joint in ((8, 3, 2, 2, False), (12, 4, 3, 3, True),
-                                                 (6, 5, 2, 1, False)):
-        layer = made(answer, channels, frames, side, heads, joint)
-        h = randn(2 * frames, channels, side, side).requires_grad_()
-        fresh_layer(layer, h, channels, frames, side, joint)
-        wanted = video.TemporalLayer(channels, frames, side, heads, joint)
+    for channels, frames, heads, inner, together in ((8, 3, 2, 10, True), (12, 4, 3, 7, False),
+                                                     (6, 5, 1, 12, True)):
+        layer = made(answer, channels, frames, heads, inner, together)
+        h = randn(2 * frames, channels, 2, 3).requires_grad_()
+        fresh_layer(layer, h, (channels, frames, inner, together))
+        wanted = video.TemporalLayer(channels, frames, heads, inner, together)
         randomise(wanted)
         copy_weights(layer, wanted)
         want = wanted(h)
-        where = f"{frames} frames, joint {joint}"
+        where = f"{frames} frames, together {together}"
         got = Answer(layer, ["h"]).case((h,), want, likely_layers(h, wanted), where=where)
         compare_gradients(got, want, h=h)
         answer.right += 1
 
 
-def fresh_layer(layer, h, channels, frames, side, joint):
+def fresh_layer(layer, h, sizes):
     """Whether a fresh layer is the identity, has its place vectors, and can learn all the same."""
+    channels, frames, inner, together = sizes
     place = getattr(layer, "place", None)
-    tokens = frames * side**2 if joint else frames
-    if not isinstance(place, nn.Parameter) or tuple(place.shape) != (tokens, channels):
-        fail(f"`self.place` is a parameter with a vector for each token of a sequence, "
-             f"({tokens}, {channels}) here")
+    if not isinstance(place, nn.Parameter) or tuple(place.shape) != (frames, channels):
+        fail(f"`self.place` is a parameter with a vector for each frame, ({frames}, {channels}) "
+             "here")
     for name, kind in (("attention", Attention), ("norm1", nn.LayerNorm), ("norm2", nn.LayerNorm),
                        ("ff", FeedForward)):
         if not isinstance(getattr(layer, name, None), kind):
             fail(f"call its parts norm1, attention, norm2 and ff: stored weights go by these "
                  f"names, and `{name}` is missing, or is no {kind.__name__}")
+    width = frames * channels if together else channels
+    if tuple(layer.ff.net[-1].weight.shape) != (width, inner):
+        got = tuple(layer.ff.net[-1].weight.shape)
+        fail(f"with together={together} the feed-forward network goes from {width} numbers to "
+             f"`inner` and back: its last weight is ({width}, {inner}), yours is {got}")
     fresh = Answer(layer, ["h"])(h)
     compare(fresh, h.detach(), {
         "a fresh layer answers zero, it should answer h: add each step to the tokens":
@@ -100,24 +105,25 @@ def fresh_layer(layer, h, channels, frames, side, joint):
 
 def likely_layers(h, layer):
     """{cause: result} of layers whose parts are put together in a wrong way."""
-    frames = layer.frames
-    there, back = video.to_time, video.from_time
-    if layer.joint:
-        there, back = video.to_space_time, video.from_space_time
-    tokens = there(h, frames)
-    think = layer.ff
+    tokens = video.to_time(h, layer.frames)
+
+    def think(x):
+        seen = x.flatten(1) if layer.together else x
+        return layer.ff(seen).reshape(x.shape)
 
     def attend(x, mask=layer.near):
         return layer.attention(x, mask=mask)
 
+    def back(x):
+        return video.from_time(x, h)
 
     def two(first, second=None):
         x = tokens + first
         second = second or (lambda x: think(layer.norm2(x)))
-        return back(x + second(x), h)
+        return back(x + second(x))
 
     step = attend(layer.norm1(tokens) + layer.place)
-    likely = {
+    return {
         "the nearness is missing: hand the attention `mask=...`":
             two(attend(layer.norm1(tokens) + layer.place, None)),
         "the place vectors are missing: attention knows no order without them":
@@ -126,13 +132,22 @@ def likely_layers(h, layer):
             two(attend(layer.norm1(tokens + layer.place))),
         "the norm before the attention is missing": two(attend(tokens + layer.place)),
         "the norm before the feed-forward network is missing": two(step, think),
-        "the feed-forward network is missing": back(tokens + step, h),
-        "the attention is missing": back(tokens + think(layer.norm2(tokens)), h),
+        "the feed-forward network is missing": back(tokens + step),
+        "the attention is missing": back(tokens + think(layer.norm2(tokens))),
         "the place belongs to the attention's input, not to what the layer hands on":
             two(layer.place + attend(layer.norm1(tokens) + layer.place)),
         "the two steps follow each other: the second sees what the first has added":
-            back(tokens + step + think(layer.norm2(tokens)), h),
+            back(tokens + step + think(layer.norm2(tokens))),
         "each step is added to the tokens: the second one's input is lost":
-            back(think(layer.norm2(tokens + step)), h),
+            back(think(layer.norm2(tokens + step))),
+        "the vector of a position is frame after frame: (B H W, F, C) becomes (B H W, F C)":
+            two(step, lambda x: turned(x, layer)),
     }
-    return likely
+
+
+def turned(x, layer):
+    """The feed-forward step with channels outside and frames inside of a position's vector."""
+    seen = layer.norm2(x)
+    if not layer.together:
+        return layer.ff(seen)
+    return layer.ff(seen.mT.flatten(1)).unflatten(1, (x.shape[2], x.shape[1])).mT

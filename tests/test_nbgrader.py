@@ -14,8 +14,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytest.importorskip("nbgrader", reason="pip install -e .[instructor]")
 LESSONS = sorted(Path(__file__).parents[1].glob("lessons/*.ipynb"))
-# nbval runs every lesson with its answers; that such a lesson gets its full marks is seen on these
-ANSWERED = LESSONS[::5]
+# nbval runs every lesson with its answers, and the grader's tests mark them all: nbgrader's own full
+# marks are seen on two short ones
+ANSWERED = [path for path in LESSONS if path.stem[:2] in ("03", "11")]
 sys.path.insert(0, str(Path(__file__).parents[1] / "lessons"))
 import student  # noqa: E402
 

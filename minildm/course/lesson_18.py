@@ -43,12 +43,13 @@ def with_closed_gates(denoiser: Denoiser) -> Denoiser:
 
 
 @torch.no_grad()
-def loss_with_closed_gates(denoiser: Denoiser, latents, words, n: int = 64, seed: int = 0) -> float:
-    """The films' loss of the image network alone, on n films."""
+def loss_of(denoiser: Denoiser, latents, words, draws: int = 8, seed: int = 0) -> float:
+    """The films' loss, each film at `draws` times: the same films, times and noise at every call.
+    """
     generator = torch.Generator().manual_seed(seed)
     share = denoiser.network.config.noise_share
-    loss = film_loss(with_closed_gates(denoiser), latents[:n], words[:n], generator, share, 0.25)
-    return loss["loss"].item()
+    found = [film_loss(denoiser, latents, words, generator, share)["loss"] for _ in range(draws)]
+    return torch.stack(found).mean().item()
 
 
 def smoothed(losses: list[float]):

@@ -7,6 +7,7 @@ from PIL import Image
 from minildm import MinildmError, films
 from minildm.course import films as judging
 from minildm.data import moving
+from minildm.data.sets import ImageSet
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.films import continued, film_loss, mixed_noise
 from minildm.diffusion.samplers import ddim, last
@@ -14,6 +15,8 @@ from minildm.diffusion.schedules import flow, time_grid
 from minildm.images import to_float
 from minildm.nn import video
 from minildm.nn.unet import UNetConfig
+from minildm.recipes import moving as recipe
+from minildm.recipes.stages import Options
 from minildm.samples import save_pictures
 
 FRAMES = 5
@@ -192,3 +195,19 @@ def test_films_are_written_moving_and_as_a_strip(tmp_path):
     assert (tmp_path / "x.png").is_file()
     with pytest.raises(MinildmError, match="do not move"):
         save_pictures(tmp_path / "y.gif", to_float(clips[:, 0]), ["a", "b"])
+
+
+# ---- the recipe
+
+def test_the_recipe_trains_all_stages_and_goes_on_where_it_stopped(tmp_path):
+    images, labels = digits(20)
+    sets = ImageSet("bars", "train", images, labels, tuple("0123456789"))
+    options = Options(budget="smoke", bar=False)
+    whole = recipe.train(sets, options, tmp_path / "run").model.denoiser.state_dict()
+    again = recipe.train(sets, options, tmp_path / "run").model.denoiser.state_dict()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"images", "films0"}
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    fresh = video.VideoUNet(recipe.SIZES["smoke"].network).state_dict()
+    opened = [name for name in whole if name.endswith("to_out.0.weight") and "_time" in name]
+    assert opened and all(fresh[name.removeprefix("network.")].eq(0).all() for name in opened)
+    assert all(whole[name].ne(0).any() for name in opened)

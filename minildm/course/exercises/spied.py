@@ -30,6 +30,13 @@ def in_order(order: str, **parts):
         parts[word]()
 
 
+def judge_mode(network):
+    """Raise Wrong if a network that was trained was put into the mode for drawing."""
+    if not network.training:
+        fail("the network is trained in its training mode: eval() is for drawing, where dropout "
+             "and the like are off")
+
+
 def judge_list(losses, steps: int):
     """Raise Wrong unless the losses are a list of plain numbers, one per step."""
     if losses is None:

@@ -79,7 +79,7 @@ def check_share_of_copies(answer):
         held_out = 0.9 + 0.05 * randn(m, seed=4)
         samples = 0.88 + 0.05 * randn(n, seed=5)
         if steps:
-            held_out, samples = (held_out * steps).round() / steps, (samples * steps).round() / steps
+            held_out, samples = ((x * steps).round() / steps for x in (held_out, samples))
         order = torch.randperm(n, generator=generator())
         samples[order[:copies]] = 0.1 * uniform(copies, seed=6)
         got = answer(samples, held_out, alarm)

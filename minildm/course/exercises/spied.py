@@ -206,7 +206,8 @@ def judge_slope(network, lr: float, steps: int):
             {"rates": lr * (1 - (i + 1) / steps)},
         "the learning rate falls one step late: it is set before the step, and in step 0 it is lr":
             {"rates": lr * (1 - (i - 1).clamp(min=0) / steps)},
-        "the rate is a share of lr, not of the last step's rate": {"rates": lr * (1 - i / steps).cumprod(0)},
+        "the rate is a share of lr, not of the last step's rate":
+            {"rates": lr * (1 - i / steps).cumprod(0)},
     })
     if not right:
         want = replayed(network.gradients, rates)

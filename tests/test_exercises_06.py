@@ -200,6 +200,10 @@ WRONG += [
     ("learn_merges", "too many", learned(("< n", "<= n"))),
     ("learn_merges", "too few", learned(("< n", "< n - 1"))),
     ("learn_merges", "not the symbol", learned(("append(best)", "append(''.join(best))"))),
+    ("learn_merges", "begin alike", learned((
+        BEST, "min(pairs, key=lambda pair: (-pairs[pair], pair[0]))"))),
+    ("learn_merges", "stands only once", learned((
+        "if not pairs:", "if not pairs or max(pairs.values()) < 2:"))),
     ("learn_merges", "should be|learned", learned(("return merges", "return merges[::-1]"))),
     ("learn_merges", "list of tuples", learned(("return merges", "return tuple(merges)"))),
     ("learn_merges", "list of tuples", learned(("append(best)", "append(list(best))"))),

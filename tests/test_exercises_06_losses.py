@@ -146,6 +146,9 @@ WRONG += [
         "    optimizer.step()\n", "    optimizer.step()\n    loss.backward()\n"))),
     ("clip_step", "beyond its limit", changed(STEP, (CLAMP, ""))),
     ("clip_step", "for log_scale", changed(STEP, ("math.log(100)", "100"))),
+    ("clip_step", "may fall below 0", changed(STEP, ("clamp_(max=", "clamp_(0, "))),
+    ("clip_step", "training mode", changed(STEP, (
+        "    optimizer.step()", "    clip.eval()\n    optimizer.step()"))),
     ("clip_step", "after the step", changed(STEP, (CLAMP, ""), (
         "    optimizer.zero_grad()\n", CLAMP + "    optimizer.zero_grad()\n"))),
     ("clip_step", "sign is wrong", changed(STEP, ("(-clip.log_scale)", "clip.log_scale"))),

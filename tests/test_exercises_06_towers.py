@@ -170,6 +170,8 @@ WRONG = [
     ("PatchEmbedding", "no parameter of shape", ("1 + (side // patch)**2", "(side // patch)**2")),
     ("PatchEmbedding", "parameters", ("bias=False", "bias=True")),
     ("PatchEmbedding", "parameters", ("nn.Parameter(0.02 * torch.randn(dim))", "torch.randn(dim)")),
+    ("PatchEmbedding", "class_token. is frozen",
+     ("nn.Parameter(0.02 * torch.randn(dim))", "nn.Parameter(torch.randn(dim), requires_grad=False)")),
     ("PatchEmbedding", "raised|right for", ("p = self.patch", "p = 4")),
     ("PatchEmbedding", "first picture", ("self.linear(flat)", "self.linear(flat[:1].expand_as(flat))")),
     ("PatchEmbedding", "no gradient", ("self.linear(flat)", "self.linear(flat.detach())")),

@@ -7,11 +7,12 @@ from support.answers import passes, told
 from support.modules import class_of
 
 from minildm.course.exercises.lesson_07 import CrossAttention, WordBlock
+from minildm.nn.dit import positions
 from minildm.nn.layers import Attention, FeedForward, ResidualBlock, TimeEmbedding
 from minildm.nn.unet import UNet
 
 HELPERS = {"Attention": Attention, "ResidualBlock": ResidualBlock, "TimeEmbedding": TimeEmbedding,
-           "FeedForward": FeedForward}
+           "FeedForward": FeedForward, "positions": positions}
 ATTENTION = """
 class CrossAttention(nn.Module):
     def __init__(self, dim, context_dim, heads):
@@ -52,7 +53,7 @@ class WordNet(nn.Module):
         super().__init__()
         self.word = nn.Embedding(vocabulary, width)
         self.order = nn.Parameter(torch.randn(length, width))
-        self.place = nn.Parameter(0.1 * torch.randn(width, 8, 8))
+        self.place = nn.Parameter(positions(8, 8, width).T.reshape(width, 8, 8))
         self.time = TimeEmbedding(width, 4 * width)
         self.enter = nn.Conv2d(12, width, 3, padding=1)
         self.res1 = ResidualBlock(width, width, 4 * width, groups=8)
@@ -147,11 +148,21 @@ WRONG = [
     ("WordBlock", "before the reshape", ("x.mT.reshape", "x.reshape")),
     ("WordBlock", "as a list|shape", ("x.mT.reshape(h.shape)", "x")),
     ("WordBlock", "left aside", ("words, said)\n", "words)\n")),
+    ("WordBlock", "column by column", ("h.flatten(2).mT", "h.mT.flatten(2).mT"),
+     ("x.mT.reshape(h.shape)", "x.mT.unflatten(2, (h.shape[3], h.shape[2])).mT")),
     ("WordBlock", "self.attention", ("self.attention", "self.listen")),
     ("WordBlock", "raised", ("h.flatten(2).mT", "h.flatten(2)")),
     ("WordBlock", "parameters", ("4 * channels, channels)", "4 * channels, channels, bias=False)")),
     ("WordNet", "lack the vectors", ("words = self.word(ids) + self.order", "words = self.word(ids)")),
     ("WordNet", "place", (" + self.place\n", "\n")),
+    ("WordNet", "channels and positions mixed", (".T.reshape(width, 8, 8)", ".reshape(width, 8, 8)")),
+    ("WordNet", "`place` at the start",
+     ("positions(8, 8, width).T.reshape", "torch.randn(64, width).reshape")),
+    ("WordNet", "starts as zeros", ("positions(8, 8, width).T.reshape(", "torch.zeros(")),
+    ("WordNet", "`order` starts", ("torch.randn(length, width)", "torch.zeros(length, width)")),
+    ("WordNet", "`order` starts", ("torch.randn(length, width)", "0.02 * torch.randn(length, width)")),
+    ("WordNet", "`order` is frozen",
+     ("torch.randn(length, width)", "torch.randn(length, width), requires_grad=False")),
     ("WordNet", "after a SiLU", ("F.silu(self.time(t))", "self.time(t)")),
     ("WordNet", "1000 itself", ("self.time(t)", "self.time(1000 * t)")),
     ("WordNet", "not 1 - t", ("self.time(t)", "self.time(1 - t)")),

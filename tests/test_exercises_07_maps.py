@@ -1,5 +1,7 @@
 """Lesson 07's checks of maps and drawing: right answers in any style pass; wrong ones are told why."""
 
+from textwrap import dedent
+
 from support.answers import right_and_wrong, told
 
 from minildm.course.exercises.lesson_07_maps import word_maps
@@ -78,6 +80,13 @@ WRONG = [
     ("word_maps", "mean over the batch", changed(MAPS, "(side, side))", "(side, side)).mean(0)")),
     ("word_maps", "their sum", changed(MAPS, "return seen.mT", "seen = seen / seen.sum(1, keepdim=True)"
                                        "\n    return seen.mT")),
+    ("word_maps", "another map", """
+        seen = network.ask1.attention.seen
+        seen += network.ask2.attention.seen
+        seen /= 2
+        side = round(seen.shape[1]**0.5)
+        return seen.mT.unflatten(2, (side, side))
+     """),
     ("word_maps", "return", changed(MAPS, "return seen", "seen") + "    return"),
     ("draw_watched", "last guess|right for", changed(DRAW, "return x,", "return x0,")),
     ("draw_watched", "asked 2|asked 1|asked 3", changed(DRAW, "zip(ts[:-1], ts[1:])",
@@ -91,6 +100,8 @@ WRONG = [
     ("draw_watched", "changed places", changed(DRAW, "ids, said)", "ids if said is None else said, ids)")),
     ("draw_watched", "of t, not of s", changed(DRAW, "schedule.sigma(s)", "schedule.sigma(t)")),
     ("draw_watched", "is not eps", changed(DRAW, "schedule.sigma(s) * eps", "schedule.sigma(s) * x")),
+    ("draw_watched", "no clamp", changed(DRAW, "ids, said)", "ids, said).clamp(-1, 1)")),
+    ("draw_watched", "gradients switched off", "torch.set_grad_enabled(False)\n" + dedent(DRAW)),
     ("draw_watched", "two things", changed(DRAW, ", torch.stack(maps).mean(0)", "")),
     ("draw_watched", "in place", changed(DRAW, "x = schedule.alpha(s) * x0", "x.mul_(0)\n        x = "
                                          "schedule.alpha(s) * x0")),

@@ -123,6 +123,21 @@ WRONG = [
     ("fit_captions", "stays the same", changed(LOOP, "lr * (1 - i / steps)", "lr")),
     ("fit_captions", "falls in equal", changed(LOOP, "(1 - i / steps)", "(1 - i / steps)**2")),
     ("fit_captions", "falls in equal", changed(LOOP, "torch.optim.Adam(", "torch.optim.SGD(")),
+    ("fit_captions", "weights decay, by 0.1", changed(
+        LOOP, "torch.optim.Adam(network.parameters(), lr)",
+        "torch.optim.AdamW(network.parameters(), lr, weight_decay=0.1)")),
+    ("fit_captions", "forgets its moments", changed(
+        LOOP, 'optimizer.param_groups[0]["lr"] = lr * (1 - i / steps)',
+        "optimizer = torch.optim.Adam(network.parameters(), lr * (1 - i / steps))")),
+    ("fit_captions", "cut before the step", changed(
+        LOOP, "        optimizer.step()", "        nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n"
+        "        optimizer.step()")),
+    ("fit_captions", "one step early", changed(LOOP, "(1 - i / steps)", "(1 - (i + 1) / steps)")),
+    ("fit_captions", "not of the last step", changed(LOOP, "= lr * (1 - i / steps)", "*= 1 - i / steps")),
+    ("fit_captions", "training mode", changed(
+        LOOP, "    losses = []", "    losses = []\n    network.eval()")),
+    ("fit_captions", "number 11 is never drawn", changed(
+        LOOP, "torch.randint(len(images),", "torch.randint(len(images) - 1,")),
     ("fit_captions", "uphill", changed(LOOP, "now.backward", "(-now).backward")),
     ("fit_captions", "belong together", changed(LOOP, "ids[rows]", "ids[rows.flip(0)]")),
     ("fit_captions", "belong together", changed(

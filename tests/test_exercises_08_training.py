@@ -113,6 +113,14 @@ WRONG = [
     ("train", "equal parts", other(TRAIN, ("lr * (1 - i / steps)", "lr * (1 - i / steps)**2"))),
     ("train", "equal parts", other(TRAIN, ("lr * (1 - i / steps)", "3e-3 * (1 - i / steps)"))),
     ("train", "equal parts", other(TRAIN, ("optim.Adam(", "optim.SGD("))),
+    ("train", "weights decay", other(TRAIN, (
+        "optim.Adam(network.parameters(), lr=lr)",
+        "optim.AdamW(network.parameters(), lr=lr, weight_decay=0.1)"))),
+    ("train", "cut before the step", other(TRAIN, (
+        "        optimizer.step()", "        nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n"
+                                    "        optimizer.step()"))),
+    ("train", "training mode", other(TRAIN, ("    losses = []", "    losses = []\n    network.eval()"))),
+    ("train", "number 11 is never drawn", other(TRAIN, ("(len(points),", "(len(points) - 1,"))),
     ("train", "belong together", other(TRAIN, ("labels[rows]", "labels[rows.flip(0)]"))),
     ("train", "in the set's order|of its own", other(
         TRAIN, ("torch.randint(len(points), (batch_size,), generator=generator)",

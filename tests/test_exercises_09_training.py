@@ -119,6 +119,8 @@ WRONG = [
                                                                       ))),
     ("fit_network", "add up", changed(LOOP, ("        optimizer.zero_grad()\n", ""))),
     ("fit_network", "stay as they were", changed(LOOP, ("        optimizer.step()\n", ""))),
+    ("fit_network", "training mode", changed(
+        LOOP, ("    losses = []", "    losses = []\n    network.eval()"))),
     ("fit_network", "stay as they were", changed(LOOP, ("        value.backward()\n", ""))),
     ("fit_network", "stay as they were", changed(
         LOOP, ("        value.backward()\n        optimizer.step()",

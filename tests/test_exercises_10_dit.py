@@ -145,6 +145,10 @@ WRONG = [
                                                  (", betas=(0.9, 0.95)", ""), (
         "        nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n", ""))),
     ("train_dit", "with AdamW it would", changed(("lr * rate_at(i, steps)", "rate_at(i, steps)"))),
+    ("train_dit", "as long as they come", changed((
+        "        nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n", ""))),
+    ("train_dit", "weights decay", changed(("betas=", "weight_decay=0.2, betas="))),
+    ("train_dit", "rate of the step after", changed(("rate_at(i, steps)", "rate_at(i + 1, steps)"))),
     ("train_dit", "add up", changed(("        optimizer.zero_grad()\n", ""))),
     ("train_dit", "backward", changed(("        loss.backward()\n", ""))),
     ("train_dit", "stay as they were", changed(("        optimizer.step()\n", ""))),

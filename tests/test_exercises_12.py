@@ -85,7 +85,6 @@ RIGHT = [
             break
         found = more
 """))),
-    ("edges", edges(("(steep > shifted", "(steep >= shifted"))),
     ("edges", edges(("(right**2 + down**2).sqrt()", "torch.hypot(right, down)"),
                     ("torch.atan2(down, right) / (torch.pi / 4)",
                      "torch.rad2deg(torch.atan2(down, right)) / 45"))),
@@ -129,6 +128,11 @@ WRONG = [
     ("edges", "weak edges are missing", edges((LOOP, ""))),
     ("edges", "every weak edge was taken", edges((LOOP, "    found = weak\n"))),
     ("edges", "one round", edges(("range(100)", "range(1)"))),
+    ("edges", "keeps both", edges(("(steep > shifted", "(steep >= shifted"))),
+    ("edges", "keeps none", edges(("(steep >= shifted", "(steep > shifted"))),
+    ("edges", "changed places", edges((PEAK, PEAK.replace(">=", "=").replace(">", ">=").replace(
+        "(steep = ", "(steep > ")))),
+    ("edges", "ten rounds", edges(("range(100)", "range(10)"))),
     ("edges", "of weak edges as well", edges(("(thin & (steep > low))", "(steep > low)"))),
     ("edges", "is an edge", edges(("return found", "return 1 - found"))),
     ("edges", "their type is", edges(("return found", "return found.bool()"))),
@@ -148,6 +152,17 @@ WRONG = [
     ("train_control", "as long as the first|last steps", training((RATE, "pass"))),
     ("train_control", "last steps|full rate", training(("(1 - i / steps)", "(i / steps)"))),
     ("train_control", "with AdamW", training(("torch.optim.AdamW", "torch.optim.SGD"))),
+    ("train_control", "one step early", training(("(1 - i / steps)", "(1 - (i + 1) / steps)"))),
+    ("train_control", "weights decay, by 0.1", training(("lr=lr)", "lr=lr, weight_decay=0.1)"))),
+    ("train_control", "forgets its moments", training((
+        RATE, "optimizer = torch.optim.AdamW(control.parameters(), lr=lr * (1 - i / steps))"))),
+    ("train_control", "cut before the step", training((
+        "        optimizer.step()", "        nn.utils.clip_grad_norm_(control.parameters(), 1.0)\n"
+                                    "        optimizer.step()"))),
+    ("train_control", "as torch has it", training(("lr=lr)", "lr=lr, betas=(0.5, 0.9))"))),
+    ("train_control", "training mode", training(("    losses = []", "    losses = []\n    control.eval()"))),
+    ("train_control", "number 39 is never drawn", training((
+        "torch.randint(len(latents),", "torch.randint(len(latents) - 1,"))),
     ("train_control", "add up", training(("        optimizer.zero_grad()\n", ""))),
     ("train_control", "backward", training(("        loss.backward()\n", ""))),
     ("train_control", "stay as they were", training(("        optimizer.step()\n", ""))),

@@ -112,6 +112,7 @@ WRONG = [
     ("encode", "tensor 1", encoding(("h = level.block(i, h, emb, context)",
                                      "h = h + 1e-2\n            h = level.block(i, h, emb, context)"))),
     ("encode", "in place", encoding(("found = [h]", "h += 1\n    found = [h]"))),
+    ("encode", "no gradient flows back", encoding(("found.append(h)", "found.append(h.detach())"))),
     ("encode", "write yours", "run(network, h, emb, context)"),
     ("controlled_unet", "no part", forward((f"skips = {ADDED}", "skips = found"))),
     ("controlled_unet", "middle's control is missing",
@@ -127,6 +128,8 @@ WRONG = [
     ("controlled_unet", "itself", forward(("F.silu(unet.time_embedding(t))", "unet.time_embedding(t)"))),
     ("controlled_unet", "return", forward(("return unet", "result = unet")) + "    return"),
     ("controlled_unet", "yourself", "return unet(x, t, context, control=control)"),
+    ("controlled_unet", "no gradient", forward(("y + extra for", "y + extra.detach() for"))),
+    ("controlled_unet", "no gradient", "with torch.no_grad():" + FORWARD.replace("\n", "\n    ")),
     ("controlled_unet", "in place", forward((f"skips = {ADDED}", """for y, extra in zip(found, control):
         extra += y
     skips = list(control)"""))),
@@ -169,6 +172,8 @@ WRONG_COPIES = [
      ("weight * joint(y)", "joint(y)")),
     ("return", (f"return {RESULT}", RESULT)),
     ("list of tensors", (RESULT, "weight * self.joints[-1](found[-1])")),
+    ("itself was thawed", ("super().__init__()", "super().__init__()\n        unet.requires_grad_(True)")),
+    ("no gradient reaches `conv_in`", ("encode(self, h, ", "encode(self, h.detach(), ")),
     ("have changed", ("super().__init__()", "super().__init__()\n        nn.init.zeros_(unet.conv_in.bias)")),
     ("raised", ("super().__init__()", "pass")),
 ]

@@ -157,6 +157,9 @@ WRONG = [
     ("conjugate_gradients", "its own step", CG.replace("dot(r, r)", "(r * r).sum()")
      .replace("dot(p, mapped)", "(p * mapped).sum()").replace("dot(new, new)", "(new * new).sum()")),
     ("conjugate_gradients", "in place", CG.replace("r = new\n", "r = new\n        b += 1\n")),
+    ("conjugate_gradients", "the others go on", CG.replace(
+        "        r = new\n", "        r = new\n        if (dot(r, r) < 1e-10).any():\n            break\n")),
+    ("consistent", "half solved", CONSISTENT.replace("missing), 60)", "missing), 10)")),
     ("consistent", "add it to the picture", CONSISTENT.replace("picture + conj", "conj")),
     ("consistent", "wrong sign", CONSISTENT.replace("picture + conj", "picture - conj")),
     ("consistent", "turned round", CONSISTENT.replace("noise_sd / picture_sd", "picture_sd / noise_sd")),
@@ -173,6 +176,8 @@ WRONG = [
     ("exact_log_likelihood", "at the guess", """
         return -(y - world.denoiser(schedule)(x, t)[:, 0])**2 / (2 * sd**2)
     """),
+    ("exact_log_likelihood", "gradient to x", EXACT.replace(".log_softmax(1)", ".log_softmax(1).detach()")),
+    ("guess_log_likelihood", "no gradient flows", GUESS.replace("(x, t))", "(x, t)).detach()")),
     ("guess_log_likelihood", "measure the guess", GUESS.replace("denoise(x, t)", "x")),
     ("guess_log_likelihood", "1/2", GUESS.replace("2 * variance", "variance")),
     ("guess_log_likelihood", "sign is wrong", GUESS.replace("-missing", "missing")),
@@ -182,6 +187,10 @@ WRONG = [
     ("guess_log_likelihood", "not by its square", GUESS.replace("variance)", "variance**2)")),
     ("guess_log_likelihood", "number per row", "-(y - apply(denoise(x, t))).square().sum() / (2 * variance)"),
     ("measured_denoiser", "downhill", MEASURED.replace("x0 + sigma", "x0 - sigma")),
+    ("measured_denoiser", "x.detach", MEASURED.replace("x.detach().requires_grad_()", "x.requires_grad_()")
+     .replace("gradient\n    return", "gradient.detach()\n    return")),
+    ("measured_denoiser", "leaves gradients switched on",
+     MEASURED.replace("with torch.enable_grad():", "torch.set_grad_enabled(True)\n        if True:")),
     ("measured_denoiser", "squared", MEASURED.replace("sigma**2", "sigma")),
     ("measured_denoiser", "divide by alpha", MEASURED.replace(" / alpha", "")),
     ("measured_denoiser", "step alone", MEASURED.replace("x0 + sigma", "sigma")),
@@ -195,6 +204,7 @@ WRONG = [
     ("latents_given", "too few", NEWTON.replace("right, iterations", "right, iterations - 1")),
     ("restore", "gain", LOOP.replace("operator.gain * ", "")),
     ("restore", "part of what y", LOOP.replace(" + operator.gain * decoder_sd**2", "")),
+    ("restore", "5 iterations", LOOP.replace("spread, 5)", "spread, 50)")),
     ("restore", "new noise", LOOP.replace("schedule.sigma(s) * fresh(x)",
                                           "schedule.sigma(s) * (x - alpha * guess) / sigma")),
     ("restore", "sigma\\^2 / \\(alpha", LOOP.replace("sigma**2 / (alpha**2 + sigma**2)", "sigma**2")),
@@ -208,6 +218,7 @@ WRONG = [
         far = (crowd - samples.mean(0)).flatten(2).norm(dim=2)
         return (far[1:] < far[0]).sum(0)
     """),
+    ("ranks", "nearer is <", RANKS.replace("<", "<=")),
     ("ranks", "counting begins", RANKS.rstrip() + " + 1"),
 ]
 

@@ -168,6 +168,8 @@ WRONG_COVERAGE = [
     ("every ball", "d = torch.cdist(real, fake)\nr = d.sort(1).values[:, k]\n"
      "return (d <= r[:, None]).any(1).float().mean()"),
     ("isn't multiplied", NEAR.format("k") + "return near.any(1).float().mean() * k"),
+    ("edge is inside", RADII.format("k")
+     + "return (torch.cdist(real, fake) < r[:, None]).any(1).float().mean()"),
     ("too few", NEAR.format("k - 1") + "return near.any(1).float().mean()"),
     ("too many", NEAR.format("k + 1") + "return near.any(1).float().mean()"),
     ("precision", NEAR.format("k") + "return near.any(0).float().mean()"),

@@ -108,6 +108,11 @@ WRONG_NAMES = [
     ("not the tensor", changed(RENAME, "ours[name] = tensor", "ours[name] = tensor.T")),
     ("not the tensor",
      changed(RENAME, "ours[name] = tensor", "ours[name] = next(iter(tensors.values()))")),
+    ("no weights", changed(RENAME, "\"position_ids\" in name",
+                           "name == \"text_model.embeddings.position_ids\"")),
+    ("names are missing", changed(RENAME, "return ours",
+                                  "return {k: v for k, v in ours.items() if 'blocks.12' not in k}")),
+    ("same tensors", changed(RENAME, "ours[name] = tensor", "ours[name] = tensor.float()")),
     ("a dict", RENAME.replace("return ours", "return list(ours)")),
     ("in place", RENAME.replace("return ours", "tensors.clear()\n    return ours")),
     ("package", "return renamed(tensors, names.TEXT)"),
@@ -158,6 +163,8 @@ WRONG_TABLE = [
     ("first step comes first", ENDS + "return torch.cumprod(1 - r**2, 0).flip(0)"),
     ("type is", ENDS.replace(", dtype=torch.float64", "") + "return torch.cumprod(1 - r**2, 0)"),
     ("type is", ENDS + "return torch.cumprod(1 - r**2, 0).float()"),
+    ("seven digits", ENDS.replace(", dtype=torch.float64)", ").double()")
+     + "return torch.cumprod(1 - r**2, 0)"),
     ("first inputs", ENDS.replace("steps", "1000") + "return torch.cumprod(1 - r**2, 0)"),
     ("first inputs", "beta_start, beta_end = 0.00085, 0.012\n" + ENDS + "return torch.cumprod(1 "
      "- r**2, 0)"),

@@ -121,6 +121,11 @@ WRONG = [
      draw("parts.tokenizer([negative] * len(prompts) + prompts)",
                                                     "parts.tokenizer(negative)")),
     ("text_to_image", "stands in the batch twice", draw("torch.cat([x, x])", "x")),
+    ("text_to_image", "not two steps, guided", draw(
+        "x = step(x, prediction, alpha_bar[i], alpha_bar[j])",
+        "one, other = (step(x, e, alpha_bar[i], alpha_bar[j]) for e in (uncond, cond))\n"
+        "        x = one + scale * (other - one)")),
+    ("text_to_image", "taken as they are", draw("alpha_bar[j])", "alpha_bar[j]).clamp(-10, 10)")),
     ("text_to_image", "in place", draw("x = noise", "x = noise\n    x *= 1.5")),
     ("text_to_image", "others|differs|wrong", draw("scale * (cond", "5.0 * (cond")),
     ("text_to_image", "NaN|others|differs|wrong", draw("step(x, prediction, alpha_bar[i], alpha_bar[j])",

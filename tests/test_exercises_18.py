@@ -130,6 +130,8 @@ return h.reshape(frames, -1, c, height, width).permute(1, 3, 4, 0, 2).reshape(-1
     ("to_time", "frames of a position", changed(TO, ("permute(0, 3, 4, 1, 2)",
                                                      "permute(0, 1, 3, 4, 2)"))),
     ("from_time", "permute back", "tokens.reshape(like.shape)"),
+    ("from_time", "shape alone", changed(FROM, (
+        "reshape(n, c, height, width)", "reshape(n, c, height, width) + like"))),
     ("from_time", "films before frames", changed(FROM, ("permute(0, 3, 4, 1, 2)",
                                                         "permute(3, 0, 4, 1, 2)"))),
     ("from_time", "channels come before rows", changed(FROM, ("permute(0, 3, 4, 1, 2)",
@@ -150,6 +152,9 @@ return h.reshape(frames, -1, c, height, width).permute(1, 3, 4, 0, 2).reshape(-1
         STEP, ("times, words)", "t[:, None].repeat(1, films.shape[1]), words)"))),
     ("train_step_of_films", "each frame has a time", changed(STEP, ("times, words)", "t, words)"))),
     ("train_step_of_films", "earlier step", changed(STEP, ("optimizer.zero_grad()\n", ""))),
+    ("train_step_of_films", "keeps its graph", changed(STEP, ("loss.item()", "loss"))),
+    ("train_step_of_films", "training mode", changed(STEP, (
+        "optimizer.step()", "network.eval()\noptimizer.step()"))),
     ("train_step_of_films", "stand still", changed(STEP, ("optimizer.step()\n", ""))),
     ("train_step_of_films", "stand still|gone|gradient", changed(
         STEP, ("optimizer.zero_grad()\n", ""), ("loss.backward()\n",
@@ -203,10 +208,9 @@ def layer(*changes):
 
 
 @pytest.mark.parametrize("changes", [
-    (), ((FIRST, "x = self.norm1(tokens) + self.place\n"
-                 "        tokens = self.attention(x, mask=self.near) + tokens"),),
-    (("self.place = nn.Parameter(0.3 * torch.randn(frames, channels))",
-      "self.place = nn.Parameter(torch.zeros(frames, channels))"),)])
+    (), (("0.3 * torch.randn(frames, channels)", "torch.empty(frames, channels).normal_(std=0.3)"),),
+    ((FIRST, "x = self.norm1(tokens) + self.place\n"
+                 "        tokens = self.attention(x, mask=self.near) + tokens"),)])
 def test_a_right_layer_passes(changes):
     passes("TemporalLayer", layer(*changes))
 
@@ -232,6 +236,14 @@ def test_a_right_layer_passes(changes):
                            ("self.ff(x).reshape(tokens.shape)",
                             "(self.ff(x).unflatten(1, tokens.shape[:0:-1]).mT if self.together "
                             "else self.ff(x))")]),
+    ("deviation of 0.3: here it is 0.00", [("0.3 * torch.randn(", "torch.zeros(")]),
+    ("deviation of 0.3", [("0.3 * torch.randn(", "torch.randn(")]),
+    ("deviation of 0.3", [("0.3 * torch.randn(", "0.02 * torch.randn(")]),
+    ("`place` is frozen", [("(frames, channels))", "(frames, channels), requires_grad=False)")]),
+    ("is frozen", [("nn.init.zeros_(p)", "nn.init.zeros_(p).requires_grad_(False)")]),
+    ("is a buffer", [('self.register_buffer("near", nearness(heads, frames), False)',
+                      "self.near = nearness(heads, frames)")]),
+    ("is not saved", [("nearness(heads, frames), False)", "nearness(heads, frames))")]),
     ("by these names", [("self.norm2", "self.other")]),
     ("follow each other", [(FIRST, "first = self.attention(self.norm1(tokens) + self.place, mask=self.near)"),
                            (SECOND, "tokens = tokens + first + self.ff(x).reshape(tokens.shape)")]),

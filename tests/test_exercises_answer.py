@@ -109,6 +109,41 @@ def test_a_changed_list_is_seen(answer):
     assert "`parts` in place" in said(check_parts, answer)
 
 
+def switches_off(x, y, w):
+    torch.set_grad_enabled(False)
+    return w * (x + y)
+
+
+def test_gradients_that_stay_switched_off_or_on_are_seen():
+    assert "leaves gradients switched off" in said(check_total, switches_off)
+    assert torch.is_grad_enabled()
+
+    @harness.check(reference=lambda x: 2 * x)
+    def check_quiet(answer):
+        with torch.no_grad():
+            answer.case((randn(3),), 2 * randn(3))
+
+    def switches_on(x):
+        torch.set_grad_enabled(True)
+        return 2 * x
+
+    assert "leaves gradients switched on" in said(check_quiet, switches_on)
+
+
+def test_an_input_that_is_made_a_leaf_is_seen():
+    message = said(check_total, lambda x, y, w: (w * (x + y.requires_grad_())).detach())
+    assert "its input `y` require gradients" in message and "y.detach()" in message
+
+
+def test_a_frozen_parameter_is_seen():
+    class Frozen(Scale):
+        def __init__(self, width):
+            super().__init__(width)
+            self.weight.requires_grad_(False)
+
+    assert "`weight` is frozen" in said(check_scale, Frozen)
+
+
 def test_the_sessions_random_numbers_stay(capsys):
     before = torch.get_rng_state()
     check_total(lambda x, y, w: torch.manual_seed(3) and w * (x + y))

@@ -24,6 +24,9 @@ def in_words(error: Exception) -> str:
 
 
 IN_PLACE = "your function changes its input{} in place: work on a copy"
+LEAF = "your function makes its input{} require gradients: do that to a copy, as {}.detach()"
+SWITCHED = ("your function leaves gradients switched {} for all that comes after it: "
+            "`with torch.{}():` ends by itself")
 
 
 class Answer:
@@ -41,9 +44,11 @@ class Answer:
         state = torch.get_rng_state()
         result = self._run(given)
         for i, old in enumerate(before):
+            name = f" `{self.names[i]}`" if i < len(self.names) else ""
             if not unchanged(given[i], old):
-                name = f" `{self.names[i]}`" if i < len(self.names) else ""
                 fail(IN_PLACE.format(name))
+            if made_leaf(given[i], inputs[i]):
+                fail(LEAF.format(name, name.strip(" `") or "x"))
         has_generator = any(isinstance(value, torch.Generator) for value in inputs)
         if has_generator and not torch.equal(state, torch.get_rng_state()):
             fail("it draws from torch's global generator: pass `generator=generator`")
@@ -51,8 +56,13 @@ class Answer:
 
     def _run(self, given):
         positional, named = bound(self.function, given, self.names)
+        recorded = torch.is_grad_enabled()
         try:
-            return self.function(*positional, **named)
+            result = self.function(*positional, **named)
+            if torch.is_grad_enabled() != recorded:
+                torch.set_grad_enabled(recorded)
+                fail(SWITCHED.format(*("off", "no_grad") if recorded else ("on", "enable_grad")))
+            return result
         except Wrong:
             raise           # a fake network's word on how it was called
         except NotImplementedError as error:
@@ -164,6 +174,12 @@ def unchanged(value, before) -> bool:
     return value.dtype == before.dtype and torch.equal(value.detach(), before)
 
 
+def made_leaf(value, before) -> bool:
+    """Tell whether a tensor that required no gradients, and that a function had, now does."""
+    tensors = isinstance(value, torch.Tensor) and isinstance(before, torch.Tensor)
+    return tensors and value.requires_grad and not before.requires_grad
+
+
 def compare_gradients(got, want, tol=TOLERANCE, **leaves):
     """Raise Wrong unless got sends the same gradients as want to the leaves, given by name."""
     if not isinstance(got, torch.Tensor) or not got.requires_grad:
@@ -197,4 +213,6 @@ def copy_weights(module, source):
             have, wanted = tuple(theirs[name].shape), tuple(ours[other].shape)
             if have != wanted:
                 fail(f"its parameter `{name}` is {have}, {wanted} is wanted")
+            if ours[other].requires_grad and not theirs[name].requires_grad:
+                fail(f"its parameter `{name}` is frozen, requires_grad=False: it would never learn")
             theirs[name].copy_(ours[other])

@@ -90,7 +90,7 @@ def most_frequent(count, pair):
     return -count, pair
 
 
-def learned(counts, n, once=False, rank=most_frequent, pairs_of=pairwise):
+def learned(counts, n, once=False, rank=most_frequent, pairs_of=pairwise, least=1):
     """BPE's loop; the other arguments are likely mistakes in it."""
     parts = {word: word for word in counts}
     merges = []
@@ -99,7 +99,7 @@ def learned(counts, n, once=False, rank=most_frequent, pairs_of=pairwise):
         for word, symbols in parts.items():
             for pair in pairs_of(symbols):
                 pairs[pair] += 1 if once else counts[word]
-        if not pairs:
+        if not pairs or max(pairs.values()) < least:
             break
         _, best = min((rank(count, pair), pair) for pair, count in pairs.items())
         merges.append(best)
@@ -112,12 +112,14 @@ def spelled(text: str) -> dict:
     return {tuple(word.split("*")[0]): int(word.split("*")[1]) for word in text.split()}
 
 
-# ties, words seen once and words of one letter; the last runs out of pairs before n
+# ties, words seen once and words of one letter; the last two run out of pairs before n
 CORPORA = [
     (spelled("low*5 lower*2 newest*6 widest*3"), 6),
     (spelled("xyz*4 zxy*1 yzz*7 a*9 xyxy*2"), 4),
     (spelled("banana*2 bandana*3 ab*1 nab*4 cab*5 xxxx*3"), 9),
     (spelled("ab*2 cd*2 e*7"), 5),
+    # all stand once, and two of them begin alike
+    (spelled("cd*1 az*1 ab*1"), 5),
 ]
 
 
@@ -146,6 +148,10 @@ def likely_merges(counts, n, want):
             learned(counts, n, rank=by_place),
         "of equally frequent pairs the first in the alphabet, not the last": learned(
             counts, n, rank=lambda count, pair: (-count, *map(_backwards, pair))),
+        "of pairs that begin alike the one whose second symbol is first in the alphabet": learned(
+            counts, n, rank=lambda count, pair: (-count, pair[0], by_place(count, pair))),
+        "a pair that stands only once is joined as well: go on until no word has two symbols":
+            learned(counts, n, least=2),
         "the most frequent pair, not the least": learned(
             counts, n, rank=lambda count, pair: (count, pair)),
         "a pair that stands twice in a word counts twice": learned(

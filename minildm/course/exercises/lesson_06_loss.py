@@ -10,7 +10,7 @@ from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.compare import Wrong, close, compare, describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
-from minildm.course.exercises.spied import in_order
+from minildm.course.exercises.spied import in_order, judge_mode
 from minildm.nn import clip
 from minildm.recipes import clip as recipes
 
@@ -148,18 +148,19 @@ def trained(step, log_scale: float, lr: float, calls: int = 2) -> tuple:
         if isinstance(loss, torch.Tensor) and loss.requires_grad:
             fail("the loss that is returned keeps its graph in memory: detach it")
         losses.append(torch.as_tensor(loss).detach().float().reshape(()))
+        judge_mode(towers)
     weights = torch.cat([weight.detach().flatten() for weight in towers.parameters()])
     return torch.stack(losses), weights, towers
 
 
-def variant(order="zero backward step clamp", loss=clip_loss, temperature=None):
+def variant(order="zero backward step clamp", loss=clip_loss, temperature=None, least=None):
     """A training step with a likely mistake."""
 
     def step(clip, optimizer, pictures, ids):
         tau = (temperature or (lambda s: (-s).exp()))(clip.log_scale)
         value = loss(clip.encode_images(pictures), clip.encode_text(ids), tau)
         in_order(order, zero=optimizer.zero_grad, backward=value.backward, step=optimizer.step,
-                 clamp=lambda: clip.log_scale.data.clamp_(max=LARGEST))
+                 clamp=lambda: clip.log_scale.data.clamp_(min=least, max=LARGEST))
         return value.detach()
 
     return step
@@ -177,6 +178,7 @@ WRONG_STEPS = {
     "the step comes before the gradients": variant("zero step backward clamp"),
     "the scale may grow beyond its limit: 100 for the scale is log 100 for log_scale":
         variant("zero backward step"),
+    "log_scale may fall below 0: only its growth has a limit": variant(least=0.0),
     "clamp after the step, or the step passes the limit": variant("clamp zero backward step"),
     "log_scale is the logarithm of 1 / temperature: the sign is wrong":
         variant(temperature=lambda s: s.exp()),
@@ -191,8 +193,9 @@ WRONG_STEPS = {
 
 @check(reference=clip_step)
 def check_clip_step(answer):
-    # in the second case the scale is beyond its limit, and a step without a clamp leaves it there
-    for case in (1.2, 0.3), (LARGEST + 0.5, 1e-4):
+    # in the second case the scale is beyond its limit, and a step without a clamp leaves it there;
+    # in the third it is below 1, which is no limit
+    for case in (1.2, 0.3), (LARGEST + 0.5, 1e-4), (-0.4, 0.1):
         want_losses, want, _ = trained(clip_step, *case)
         losses, weights, towers = trained(answer, *case)
         if close(weights, want) and close(losses, want_losses):

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm.course.exercises.answer import compare_gradients, copy_weights
-from minildm.course.exercises.compare import Wrong, compare, describe, fail
+from minildm.course.exercises.compare import Wrong, close, compare, describe, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
 from minildm.course.exercises.lesson_04 import spread
@@ -162,12 +162,24 @@ def check_WordBlock(answer):
         want = wanted(h, words)
         got = block.case((h, words), want, likely_blocks(wanted, h, words), where=f"h {shape}")
         compare_gradients(got, want, h=h, words=words)
+        judge_rows(block.function, wanted, shape)
         block.case((h, words, said), wanted(h, words, said), {
             "`said` is left aside: hand it on to the attention": want.detach(),
         }, where="with `said`")
-        if not isinstance(getattr(block.function, "attention", None), nn.Module):
-            fail("call the attention `self.attention`: later cells look for it")
         answer.right += 1
+
+
+def judge_rows(block, wanted, shape):
+    """Whether the attention is found where later cells look, and sees positions row by row."""
+    if not isinstance(getattr(block, "attention", None), nn.Module):
+        fail("call the attention `self.attention`: later cells look for it")
+    seen, want = getattr(block.attention, "seen", None), wanted.attention.seen
+    # an attention that keeps no weights is the other exercise's matter
+    if isinstance(seen, torch.Tensor) and seen.shape == want.shape and not close(seen, want):
+        by_columns = want.mT.unflatten(2, shape[2:]).mT.flatten(2).mT
+        fail("the result is right, but positions stand column by column, and the maps of words "
+             "are read row by row" if close(seen, by_columns) else
+             "the result is right, but positions do not stand row by row, as maps of words do")
 
 
 def likely_blocks(block, h, words):

@@ -44,7 +44,8 @@ class TwoBlocks(nn.Module):
         scores = x.flatten(1)[:, :self.side**2, None].sin() * told[:, None] + t.reshape(-1, 1, 1)
         self.ask1.attention.seen = scores.softmax(-1).detach()
         self.ask2.attention.seen = (3 * scores).softmax(-1).detach()
-        return 0.6 * torch.sin(x) * (0.5 + expand(t, x)) + 0.1 * expand(told.cos().mean(1), x)
+        # beyond -1 and 1 as well: nobody asked for a clamp
+        return 2 * torch.sin(x) * (0.5 + expand(t, x)) + 0.1 * expand(told.cos().mean(1), x)
 
 
 @check(reference=word_maps, forbidden=[attention_maps.mean_attention_map])
@@ -57,7 +58,11 @@ def check_word_maps(answer):
             return seen.mT.unflatten(2, (side, side))
 
         want = square(mean)
-        got = answer(TwoBlocks((first, second)))
+        network = TwoBlocks((first.clone(), second.clone()))
+        got = answer(network)
+        if not (torch.equal(network.ask1.attention.seen, first)
+                and torch.equal(network.ask2.attention.seen, second)):
+            fail("what the blocks have seen was changed in place: a second look finds another map")
         compare(got, want, {
             "the first block alone: the mean of both": square(first),
             "the second block alone: the mean of both": square(second),
@@ -96,16 +101,15 @@ def check_draw_watched(answer):
         ids = (uniform(batch, 5, seed=4) * 9).long()
         said = ids.roll(1, 1)
         network = TwoBlocks()
-        with torch.no_grad():
-            result = answer(network, schedule, noise, ts, ids, None)
-            if not isinstance(result, tuple | list) or len(result) != 2:
-                fail(f"return two things, the pictures and the maps: this is {describe(result)}")
-            if len(network.calls) != len(ts) - 1:
-                fail(f"the network is asked {len(network.calls)} times in {len(ts) - 1} steps: "
-                     "once in each")
-            judge_drawn(result, schedule, noise, ts, (ids, None))
-            judge_drawn(answer(TwoBlocks(), schedule, noise, ts, ids, said), schedule, noise, ts,
-                        (ids, said))
+        result = answer(network, schedule, noise, ts, ids, None)
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            fail(f"return two things, the pictures and the maps: this is {describe(result)}")
+        if len(network.calls) != len(ts) - 1:
+            fail(f"the network is asked {len(network.calls)} times in {len(ts) - 1} steps: "
+                 "once in each")
+        judge_drawn(result, schedule, noise, ts, (ids, None))
+        judge_drawn(answer(TwoBlocks(), schedule, noise, ts, ids, said), schedule, noise, ts,
+                    (ids, said))
         answer.right += 1
 
 
@@ -117,6 +121,8 @@ def judge_drawn(result, schedule, noise, ts, told):
         if told[1] is not None else (noise, maps)
     where = "with `said`" if told[1] is not None else f"{len(ts) - 1} steps"
     compare(result[0], picture, {
+        "the guesses are taken as they are: no clamp":
+            drawn_with(schedule, noise, ts, told, "clamp"),
         "that is the last guess of the clean picture: the last step is missing": last,
         "that is the noise: x changes with every step": noise,
         "ids and said changed places: the keys come from ids": swapped[0],
@@ -147,10 +153,11 @@ def drawn_with_maps(schedule, noise, ts, told):
 
 
 def drawn_with(schedule, noise, ts, told, mistake: str):
-    """A loop with a mistake in its step: "t", the old noise level, or "x", x in place of eps."""
+    """A loop with a mistake: "t", the old noise level, "x", x in place of eps, or "clamp"."""
     network, x = TwoBlocks(), noise
     for t, s in zip(ts[:-1], ts[1:], strict=True):
         x0 = network(x, t, *told)
+        x0 = x0.clamp(-1, 1) if mistake == "clamp" else x0
         eps = (x - schedule.alpha(t) * x0) / schedule.sigma(t)
         if mistake == "x":
             eps = x

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import fail
+from minildm.course.exercises.compare import compare, fail
 from minildm.course.exercises.fakes import randn, uniform
 from minildm.course.exercises.harness import check
 from minildm.course.exercises.lesson_04 import spread
@@ -47,6 +47,7 @@ class WordNet(nn.Module):
 @check(reference=WordNet, forbidden=[unet.UNet])
 def check_WordNet(answer):
     for sizes, batch in ((9, 5, 16), 3), ((6, 4, 8), 2):
+        judge_start(answer(*sizes), sizes)
         wanted = spread(WordNet(*sizes))
         network = made(answer, wanted, sizes, ["x", "t", "ids", "said"])
         vocabulary, length, _ = sizes
@@ -66,6 +67,26 @@ def check_WordNet(answer):
         if len(list(attentions(network.function))) != 2:
             fail("two blocks ask the words: two modules with an attribute `attention`")
         answer.right += 1
+
+
+def judge_start(network, sizes):
+    """Whether the parameters of the student's own start as they should."""
+    _, length, width = sizes
+    place, order = getattr(network, "place", None), getattr(network, "order", None)
+    begin = positions(8, 8, width)
+    if isinstance(place, nn.Parameter) and place.shape == (width, 8, 8):
+        compare(place.detach(), begin.T.reshape(width, 8, 8), {
+            "`place` starts with channels and positions mixed: transpose positions(...) before the "
+            "reshape": begin.reshape(width, 8, 8),
+            "`place` starts on its side: rows and columns changed places":
+                begin.T.reshape(width, 8, 8).mT,
+            "`place` starts as zeros: sines and cosines of row and column are wanted":
+                torch.zeros(width, 8, 8),
+        }, where="`place` at the start")
+    # few numbers: one is told from 0 and from 0.02
+    if isinstance(order, nn.Parameter) and not 0.4 < order.std() < 1.8:
+        fail("`order` starts as normal numbers, of standard deviation 1: "
+             f"here it is {order.std():.2f}")
 
 
 def attentions(network):

@@ -6,7 +6,14 @@ from torch import nn
 from minildm.course.exercises.compare import fail
 from minildm.course.exercises.fakes import generator
 from minildm.course.exercises.harness import check
-from minildm.course.exercises.spied import Watched, judge_list, judge_moves, judge_velocity
+from minildm.course.exercises.spied import (
+    Watched,
+    cut,
+    judge_list,
+    judge_moves,
+    judge_velocity,
+    judge_way,
+)
 from minildm.diffusion.denoiser import logit_normal
 from minildm.diffusion.schedules import add_noise, flow
 
@@ -54,8 +61,8 @@ class Spy(Watched):
         if dropped is not None:
             lost = lost | dropped
         self.calls.append((x.detach().clone(), t.clone(), labels.clone(), lost))
-        self.weights.append(self.weight.item())
-        return self.weight + 0 * x
+        self.weights.append(self.value.item())
+        return self.value + 0 * x
 
 
 LEVELS = torch.tensor([6.0, 20.0, 12.0, 0.0])       # the mean of each label's latents
@@ -142,6 +149,21 @@ def check_steps(spy, lr: float):
     moves = judge_moves(spy, spy.weights, lr, "the network", "lr * rate_at(i, steps)")
     if moves[0] > 0.3 * moves.max():
         fail("the first step has the full rate: rate_at(i, steps) begins at 1/20, with i = 0")
+    n = len(spy.weights)
+    way = torch.tensor([*spy.weights, spy.value.item()]).diff()
+    rates = torch.tensor([lr * rate_at(i, n) for i in range(n)])
+    if not judge_way(way, cut(spy.gradients), rates, {
+        "the gradients are as long as they come: cut them to 1 before the step":
+            {"gradients": spy.gradients},
+        "betas are 0.9 and 0.95: these are torch's own, and the gradients are not cut":
+            {"betas": (0.9, 0.999), "gradients": spy.gradients},
+        "the rate of the step before: it is set before the step":
+            {"rates": torch.cat([torch.tensor([lr]), rates[:-1]])},
+        "the rate of the step after: in step i it is rate_at(i, steps)":
+            {"rates": torch.tensor([lr * rate_at(i + 1, n) for i in range(n)])},
+    }, betas=(0.9, 0.95)):
+        fail("the steps are not AdamW's with the rates lr * rate_at(i, steps), betas 0.9 and 0.95 "
+             "and all else as torch has it")
 
 
 def check_batches(spy, losses):

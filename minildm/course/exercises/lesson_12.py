@@ -19,7 +19,7 @@ def edges(images, low, high):
 
 
 def detected(images, low, high, grey=None, pad="replicate", quarter=4.0, size=None, turn=0,
-             mirrored=False, thin=None, grow=None):
+             mirrored=False, thin=None, grow=None, crest=None):
     """Canny's edges; the words replace a right part by a likely mistake."""
     bright = (images.amax(1, keepdim=True) + 1) / 2 if grey is None else grey
     across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / quarter
@@ -31,11 +31,16 @@ def detected(images, low, high, grey=None, pad="replicate", quarter=4.0, size=No
     towards = ((torch.atan2(sign * down, right) / (torch.pi / 4)).round() + turn) % 4
     peaks = torch.zeros_like(steep, dtype=torch.bool)
     for k, (dy, dx) in enumerate(AROUND):
-        peaks |= (towards == k) & (steep > shifted(steep, -dy, -dx)) & (
-            steep >= shifted(steep, dy, dx))
+        behind, ahead = shifted(steep, -dy, -dx), shifted(steep, dy, dx)
+        peaks |= (towards == k) & (crest or single)(steep, behind, ahead)
     peaks = thin(steep) if thin else peaks
     found, weak = (peaks & (steep > high)).float(), (peaks & (steep > low)).float()
     return (grow or grown)(found, weak)
+
+
+def single(steep, behind, ahead):
+    """Whether it is steeper than behind, and of two equal ones the first."""
+    return (steep > behind) & (steep >= ahead)
 
 
 def grown(found, weak, rounds: int = 0):
@@ -70,6 +75,19 @@ def check_edges(answer):
         answer.case((images, low, high), edges(images, low, high),
                     likely_edges(images, low, high),
                     where=f"{shape[1]} channels, {shape[2]} x {shape[3]}")
+    for what, images, low, high in sharp_pictures():
+        answer.case((images, low, high), edges(images, low, high),
+                    likely_edges(images, low, high), where=what)
+
+
+def sharp_pictures():
+    """(what, images, low, high) with equal slopes side by side, and with a long weak edge."""
+    blocks = (randn(2, 2, 4, 5, seed=6) > 0).float().repeat_interleave(3, 2)
+    yield "squares of black and white", 2 * blocks.repeat_interleave(3, 3) - 1, 0.3, 0.7
+    # a bright half that fades to the right: strong at one end alone
+    faded = torch.zeros(1, 1, 7, 40)
+    faded[:, :, 3:] = torch.linspace(1, 0.35, 40)
+    yield "a long edge that gets weaker", 2 * faded - 1, 0.2, 0.9
 
 
 def likely_edges(images, low, high):
@@ -122,6 +140,14 @@ def likely_crests(images, low, high):
             of(grow=lambda found, weak: weak),
         "one round of growing is not enough: go on until nothing changes":
             of(grow=lambda found, weak: grown(found, weak, 1)),
+        "ten rounds of growing are not enough: go on until nothing changes":
+            of(grow=lambda found, weak: grown(found, weak, 10)),
+        "of two equal slopes a single one stays: yours keeps both": of(
+            crest=lambda steep, behind, ahead: (steep >= behind) & (steep >= ahead)),
+        "of two equal slopes a single one stays: yours keeps none": of(
+            crest=lambda steep, behind, ahead: (steep > behind) & (steep > ahead)),
+        "of two equal slopes the first one stays: behind and ahead changed places": of(
+            crest=lambda steep, behind, ahead: (steep >= behind) & (steep > ahead)),
         "neighbours are all eight, the diagonal ones too": of(grow=plus_shaped),
         "that marks what is no edge: 1 is an edge": 1 - of(),
     }

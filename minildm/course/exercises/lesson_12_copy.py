@@ -74,7 +74,7 @@ def check_encode(answer):
     for config in CONFIGS:
         network = small_unet(config)
         x, t, context, _ = inputs_of(config)
-        emb, h = F.silu(network.time_embedding(t)), network.conv_in(x)
+        emb, h = F.silu(network.time_embedding(t)), network.conv_in(x).requires_grad_()
         want = encode(network, h, emb, context)
         got = listed(answer(network, h, emb, context), len(want))
         told = likely_lists(network, want)
@@ -86,6 +86,9 @@ def check_encode(answer):
                  "every halving, the middle")
         for i, (one, other) in enumerate(zip(got, want, strict=True)):
             compare(one, other, where=f"tensor {i} of {len(want)}, counted from 0")
+            if not one.requires_grad:
+                fail(f"tensor {i} is right, but no gradient flows back from it: the copy's "
+                     "encoder could not learn")
         answer.right += 1
 
 
@@ -142,6 +145,8 @@ def check_ControlCopy(answer):
         if not isinstance(net, nn.Module):
             fail(f"hand over the class: this made {describe(net)}")
         judge_parts(net, base)
+        if any(weight.requires_grad for weight in base.parameters()):
+            fail("the U-Net itself was thawed: it stays frozen, and only its copy is trained")
         inputs = inputs_of(config)
         forward = answer.wrap(net, names=["x", "t", "context", "hint", "weight"])
         fresh = listed(forward(*inputs), 0)
@@ -151,6 +156,7 @@ def check_ControlCopy(answer):
         randomise(wanted)
         copy_weights(net, wanted)
         judge_answers(forward, wanted, inputs)
+        judge_learning(net, inputs)
         if any(not torch.equal(before[name], value) for name, value in base.state_dict().items()):
             fail("the U-Net's own weights have changed: work on a copy of its parts")
         answer.right += 1
@@ -177,6 +183,16 @@ def judge_parts(net, base):
     count = len(joint_widths(base))
     if not isinstance(net.joints, nn.ModuleList) or len(net.joints) != count:
         fail(f"`joints` is an nn.ModuleList of {count} zero convolutions, one for each output")
+
+
+def judge_learning(net, inputs):
+    """Whether gradients reach all parts, once the joints have left zero."""
+    found = net(*inputs)
+    sum((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum() for y in found).backward()
+    for name, weight in net.named_parameters():
+        if weight.grad is None:
+            fail(f"its outputs are right, but no gradient reaches `{name.split('.')[0]}`, which "
+                 "would never learn: is there a detach() or no_grad()?")
 
 
 def judge_answers(forward, wanted, inputs):

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.compare import compare
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
@@ -57,7 +58,16 @@ def check_controlled_unet(answer):
         want = controlled_unet(base, x, t, context, extra)
         compare(got, want, likely_forwards(base, x, t, context, extra, plain),
                 where=f"{len(extra)} tensors of control")
+        judge_gradients(answer, base, (x, t, context), extra)
         answer.right += 1
+
+
+def judge_gradients(answer, base, inputs, extra):
+    """Whether gradients reach what the copy found: nothing else is trained."""
+    control = [one.requires_grad_() for one in extra]
+    want = controlled_unet(base, *inputs, control)
+    compare_gradients(answer(base, *inputs, control), want, tol=1e-3,
+                      **{f"control[{i}]": one for i, one in enumerate(control)})
 
 
 def likely_forwards(base, x, t, context, control, plain) -> dict:

@@ -5,7 +5,14 @@ import torch
 from minildm.course.exercises.compare import close, fail
 from minildm.course.exercises.fakes import generator
 from minildm.course.exercises.harness import check
-from minildm.course.exercises.spied import Watched, judge_list, judge_moves, judge_velocity
+from minildm.course.exercises.spied import (
+    Watched,
+    judge_list,
+    judge_moves,
+    judge_rows,
+    judge_velocity,
+    judge_way,
+)
 from minildm.diffusion.schedules import add_noise, flow
 
 N, LENGTH, WIDTH = 40, 3, 2             # of the check's latents, and of their contexts
@@ -55,8 +62,8 @@ class Spy:
         if hint.shape != (len(x), 1, 4, 4):
             fail(f"hints are {(len(x), 1, 4, 4)}, these are {tuple(hint.shape)}")
         self.calls.append((x.detach().clone(), t.clone(), context.clone(), hint.clone()))
-        self.weights.append(self.control.weight.item())
-        return self.control.weight + 0 * x
+        self.weights.append(self.control.value.item())
+        return self.control.value + 0 * x
 
 
 def run(answer, steps, lr=0.01, batch=32, seed=0):
@@ -115,6 +122,7 @@ def judge_batches(spy):
     batches = {tuple(hint[:, 0, 0, 0].tolist()) for *_, hint in spy.calls}
     if len(batches) < len(spy.calls):
         fail("several steps have the same batch: draw one in each")
+    judge_rows(torch.cat([hint[:, 0, 0, 0] for *_, hint in spy.calls]), N, "examples")
 
 
 def parts_of(call):
@@ -157,3 +165,14 @@ def judge_steps(spy, lr: float):
     moves = judge_moves(spy.control, spy.weights, lr, "the control", "lr * (1 - i / steps)")
     if moves[0] < 0.9 * lr:
         fail("the first step has the full rate: i = 0 there")
+    n = len(spy.weights)
+    i = torch.arange(n)
+    way = torch.tensor([*spy.weights, spy.control.value.item()]).diff()
+    if not judge_way(way, spy.control.gradients, lr * (1 - i / n), {
+        "the rate falls one step early: step 0 has the full rate":
+            {"rates": lr * (1 - (i + 1) / n)},
+        "the rate falls one step late: it is set before the step":
+            {"rates": lr * (1 - (i - 1).clamp(min=0) / n)},
+    }):
+        fail("the steps are not AdamW's with the rates lr * (1 - i / steps), and all else as "
+             "torch has it")

@@ -2,6 +2,7 @@
 
 import torch
 
+from minildm.course.exercises.answer import compare_gradients
 from minildm.course.exercises.compare import equal
 from minildm.course.exercises.fakes import follows_generator, generator, randn, warped
 from minildm.course.exercises.harness import check
@@ -61,6 +62,8 @@ def check_exact_log_likelihood(answer):
             "its logarithm is wanted": want.exp(),
             "that is the likelihood at the guess: sum over the blobs": at_guess(inputs),
         }, also=(without,), where=f"{k} blobs")
+        leaf = x.clone().requires_grad_()
+        compare_gradients(answer(leaf, *inputs[1:]), exact_log(leaf, *inputs[1:]), tol=1e-3, x=leaf)
 
 
 def at_guess(inputs):
@@ -93,6 +96,10 @@ def check_guess_log_likelihood(answer):
             "one number per row: sum over all axes but the first": want.sum(),
             "its logarithm is wanted": want.exp(),
         }, where=f"x {tuple(shape)}")
+        leaf = x.clone().requires_grad_()
+        rest = leaf, t, y, variance
+        compare_gradients(answer(wave, apply, *rest), guess_log_likelihood(wave, apply, *rest),
+                          tol=1e-3, x=leaf)
 
 
 def measured_denoiser(denoise, log_likelihood, schedule):
@@ -201,7 +208,7 @@ def restore(denoise, schedule, decode, operator, y, noise, ts, noise_sd, decoder
 
 
 def restored(denoise, schedule, decode, operator, y, noise, ts, noise_sd, decoder_sd, generator,
-             spread=None, variance=None, fresh=True, perturbed=True, seen_perturbed=True):
+             spread=None, variance=None, fresh=True, perturbed=True, seen_perturbed=True, rounds=5):
     """The loop; the words replace a right part by a likely mistake."""
     x = noise
     for t, s in zip(ts[:-1], ts[1:], strict=True):
@@ -211,7 +218,7 @@ def restored(denoise, schedule, decode, operator, y, noise, ts, noise_sd, decode
         sees = noise_sd**2 + operator.gain * decoder_sd**2 if variance is None else variance
         target = guess + perturbed * width**0.5 * torch.randn(x.shape, generator=generator)
         seen = y + seen_perturbed * sees**0.5 * torch.randn(y.shape, generator=generator)
-        z = restoration.latents_given(decode, operator, seen, target, guess, sees, width, 5)
+        z = restoration.latents_given(decode, operator, seen, target, guess, sees, width, rounds)
         eps = torch.randn(x.shape, generator=generator) if fresh else (x - a_t * guess) / sd_t
         x = a_s * z + sd_s * eps
     return x
@@ -219,7 +226,7 @@ def restored(denoise, schedule, decode, operator, y, noise, ts, noise_sd, decode
 
 @check(reference=restore, forbidden=[restoration.posterior, restoration.projected])
 def check_restore(answer):
-    for schedule, ts, size, numbers, gain in ((warped, [0.9, 0.6, 0.2], 5, 3, 0.4),
+    for schedule, ts, size, numbers, gain in ((warped, [0.9, 0.6, 0.2], 12, 9, 0.4),
                                               (schedules.flow, [1.0, 0.5, 0.0], 4, 6, 1.0)):
         operator = odd_operator(size, numbers)._replace(gain=gain)
         y, noise = randn(3, 1, 1, numbers, seed=3), randn(3, 1, 1, size)
@@ -243,6 +250,8 @@ def check_restore(answer):
             "noise is added to the guess: without it you find the middle, not a draw":
                 wrong(perturbed=False),
             "noise is added to y as well, for each draw": wrong(seen_perturbed=False),
+            "the system gets 5 iterations in each step: yours is solved to its end":
+                wrong(rounds=60),
         }, tol=1e-3, where=f"{numbers} numbers of {size} pixels")
 
 
@@ -267,3 +276,12 @@ def check_ranks(answer):
             "the truth is compared with the crowd's middle, not with each sample":
                 (near < near.mean(0)).sum(0),
         }, where=f"{s} samples")
+    # whole numbers, so that equal distances are equal in any way of counting
+    samples = (2 * randn(4, 8, 3, seed=2)).round()
+    truth = samples[1].clone()
+    crowd = torch.cat([truth[None], samples])
+    far = (crowd - (crowd.sum(0) - crowd) / 4).norm(dim=2)
+    equal(answer(samples, truth), package_ranks(samples, truth), {
+        "nearer is <: a sample that is as far as the truth is not nearer":
+            (far[1:] <= far[0]).sum(0),
+    }, where="a sample that is the truth")

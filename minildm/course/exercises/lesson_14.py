@@ -62,3 +62,7 @@ def check_coverage(answer):
         want = torch.tensor(metrics.coverage(real, fake, k))
         likely = wrong_shares(real, fake, k)
         answer.case((real, fake, k), want, likely, where=f"{n} real, {m} fake, k = {k}")
+    # the lesson's own points: one of them lies on a ball's edge
+    real, fake = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [9.0]])
+    answer.case((real, fake, 1), torch.tensor(1.0), {
+        "a point on a ball's edge is inside: <=": torch.tensor(2 / 3)}, where="the points by hand")

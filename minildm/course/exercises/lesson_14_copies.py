@@ -73,9 +73,13 @@ def share_of_copies(samples, held_out, alarm):
 
 @check(reference=share_of_copies)
 def check_share_of_copies(answer):
-    for n, m, copies, alarm in (200, 130, 20, 0.02), (90, 390, 30, 0.05), (300, 260, 0, 0.01):
+    # in the last case many pictures lie at the limit itself
+    for n, m, copies, alarm, steps in ((200, 130, 20, 0.02, 0), (90, 390, 30, 0.05, 0),
+                                       (300, 260, 0, 0.01, 0), (150, 210, 10, 0.06, 16)):
         held_out = 0.9 + 0.05 * randn(m, seed=4)
         samples = 0.88 + 0.05 * randn(n, seed=5)
+        if steps:
+            held_out, samples = ((x * steps).round() / steps for x in (held_out, samples))
         order = torch.randperm(n, generator=generator())
         samples[order[:copies]] = 0.1 * uniform(copies, seed=6)
         got = answer(samples, held_out, alarm)
@@ -110,6 +114,7 @@ def wrong_copies(samples, held_out, alarm):
     right = vp / n + vq / m
     other = torch.quantile(held_out, 1 - alarm)
     mirrored = (samples < other).float().mean() - (held_out < other).float().mean()
+    at_p, at_q = (samples <= limit).float().mean(), (held_out <= limit).float().mean()
     own_p, own_q = (samples < own).float().mean(), (held_out < own).float().mean()
     return {
         "held-out pictures below the limit are no copies: subtract their share": three(p, vp / n),
@@ -132,5 +137,7 @@ def wrong_copies(samples, held_out, alarm):
         "round": three(q - p, right),
         "the alarm is what was meant, the share below the limit what was found":
             three(p - alarm, vp / n),
+        "below is <: a picture at the limit itself is not below it":
+            three(at_p - at_q, at_p * (1 - at_p) / n + at_q * (1 - at_q) / m),
         "these are numbers of pictures: shares are wanted": three(p * n - q * m, right),
     }

@@ -117,6 +117,8 @@ def wrong_kernels(a, b):
     return found | wrong_discrepancies(*right)
 
 
+EDGE = "a point on a ball's edge is inside: <="
+
 # ---- manifolds -----------------------------------------------------------------------------------
 
 def precision_recall(real, fake, k):
@@ -146,6 +148,11 @@ def check_precision_recall(answer):
         compare(_number(pair[1]), recall, wrong_manifolds(fake, real, k),
                 where=f"recall of {where}")
         answer.right += 1
+    # the lesson's own points: one of them lies on a ball's edge
+    some, others = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [9.0]])
+    for real, fake in (some, others), (others, some):
+        for value, want in zip(answer(real, fake, 1), precision_recall(real, fake, 1), strict=True):
+            compare(_number(value), want, {EDGE: torch.tensor(0.5)}, where="the points by hand")
 
 
 def _number(value):

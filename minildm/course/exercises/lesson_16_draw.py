@@ -113,11 +113,14 @@ def text_encoder(ids):
 class Decoder:
     """In place of a VAE: pixels that depend on all latents, some of them beyond [-1, 1]."""
 
+    def __init__(self, gain: float = 0.1):
+        self.gain = gain
+
     def decode(self, z):
         if not isinstance(z, torch.Tensor) or z.ndim != 4 or z.shape[1] != 4:
             fail("vae.decode takes latents (B, 4, h, w), and isn't given such")
         mixed = z[:, :3] + 0.2 * z[:, 3:] ** 2
-        return 0.1 * mixed.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return self.gain * mixed.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 class States(Network):
@@ -135,28 +138,47 @@ class States(Network):
         return super().__call__(x, t, context.flatten(1))
 
 
-def fake_parts() -> Parts:
-    return Parts(tokenizer, text_encoder, States(), Decoder())
+def fake_parts(gain: float = 0.1) -> Parts:
+    return Parts(tokenizer, text_encoder, States(), Decoder(gain))
+
+
+def bent_step(x, prediction, a, b):
+    """A step that is no straight line in the prediction."""
+    return b.sqrt() * x + (a - b).abs() * torch.tanh(prediction)
 
 
 @check(reference=text_to_image, forbidden=[samplers.ddim, guidance.cfg, guidance.guided])
 def check_text_to_image(answer):
     table = alpha_bar_table(0.00085, 0.012, 1000)
-    for n, entries, scale, step, where in (
-            (2, (901, 601, 301, 1), 5.0, eps_step, "two prompts"),
-            (3, (999, 749, 332), 2.5, v_step, "three prompts, v"),
-            (1, (700,), 3.0, eps_step, "one step")):
+    for n, entries, scale, step, gain, where in (
+            (2, (901, 601, 301, 1), 5.0, eps_step, 0.1, "two prompts"),
+            (3, (999, 749, 332), 2.5, v_step, 0.1, "three prompts, v"),
+            (1, (700,), 3.0, eps_step, 0.1, "one step"),
+            (2, (501, 101), 4.0, bent_step, 0.1, "a step that is no straight line"),
+            # latents as large as only a clamp keeps them from being
+            (2, (300, 20), 2.0, eps_step, 1e-4, "large latents, which are taken as they are")):
         prompts = ["a red three", "lighthouse", "zzz top"][:n]
-        noise = 0.5 * randn(n, 4, 3, 5) + 0.1 * uniform(n, 4, 3, 5)
+        noise = (0.5 * randn(n, 4, 3, 5) + 0.1 * uniform(n, 4, 3, 5)) * (20 if gain < 0.1 else 1)
         inputs = prompts, "blurry", noise, table, torch.tensor(entries), scale, step
-        want = text_to_image(fake_parts(), *inputs)
-        answer.case((fake_parts(), *inputs), want, wrong_pictures(inputs), where=where)
+        want = text_to_image(fake_parts(gain), *inputs)
+        answer.case((fake_parts(gain), *inputs), want, wrong_pictures(inputs, gain), where=where)
 
 
-def wrong_pictures(inputs) -> dict:
+def steps_guided(parts, prompts, negative, noise, table, entries, scale, step):
+    """The mistake to guide what two steps have made, in place of the U-Net's two answers."""
+    states = text_encoder(tokenizer([negative] * len(prompts) + prompts))[0]
+    x = noise
+    for i, j in zip(entries, [*entries[1:], 0], strict=True):
+        answers = parts.unet(torch.cat([x, x]), i / 1000, states).chunk(2)
+        away, towards = (step(x, one, table[i], table[j]) for one in answers)
+        x = away + scale * (towards - away)
+    return parts.vae.decode(x / SCALE).clamp(-1, 1)
+
+
+def wrong_pictures(inputs, gain: float) -> dict:
     """What likely mistakes lead to, each by the right function on wrong inputs."""
     prompts, negative, noise, table, entries, scale, step = inputs
-    parts = fake_parts()
+    parts = fake_parts(gain)
 
     def draw(parts=parts, prompts=prompts, negative=negative, table=table, entries=entries,
              scale=scale, step=step):
@@ -186,6 +208,8 @@ def wrong_pictures(inputs) -> dict:
             table=torch.cat([table[1:], table[-1:]])),
         **{cause: draw(parts._replace(vae=vae))
            for cause, vae in wrong_decoders(parts.vae).items()},
+        "guide the U-Net's two answers, then take one step: not two steps, guided":
+            steps_guided(parts, *inputs),
         # only clamping can bring these back into range
         "decoded pictures go a little beyond [-1, 1]: clamp them":
             100 * draw(parts._replace(vae=Changed(lambda z: parts.vae.decode(z) / 100))),

@@ -1,6 +1,5 @@
 """The checks of lesson 18 on the temporal layer: to tokens and back, attention, the gates."""
 
-import torch
 from torch import nn
 
 from minildm.course.exercises.answer import Answer, compare_gradients, copy_weights
@@ -43,10 +42,11 @@ def check_to_time(answer):
 def check_from_time(answer):
     for b, f, c, height, width in SHAPES:
         h = maps_of(b, f, c, height, width)
-        tokens, like = video.to_time(h, f), torch.zeros(h.shape)
+        tokens, like = video.to_time(h, f), randn(*h.shape, seed=8)
         grid = tokens.reshape(b, height, width, f, c)
         answer.case((tokens, like), h, {
             "a reshape alone mixes them: permute back first": tokens.reshape(h.shape),
+            "`like` gives the shape alone: its numbers are added": h + like,
             "films before frames: (B, F, C, H, W), then B and F become one":
                 grid.permute(3, 0, 4, 1, 2).reshape(h.shape),
             "channels come before rows: (B, F, C, H, W)":
@@ -101,6 +101,19 @@ def fresh_layer(layer, h, sizes):
         fail("a fresh layer can't learn: close the last map of each step alone, not all of it")
     layer.zero_grad()
     h.grad = None
+    judge_start(layer)
+
+
+def judge_start(layer):
+    """Whether a fresh layer's place vectors are as they should, and its nearness a buffer."""
+    # few numbers, so a wide net: 0.3 is told from 1 and from 0.02
+    if not 0.15 < layer.place.std() < 0.6:
+        fail(f"`place` starts with a standard deviation of 0.3: here it is {layer.place.std():.2f}")
+    if "near" not in dict(layer.named_buffers()):
+        fail("`near` is a buffer, by register_buffer: so it goes where the layer goes, to a GPU "
+             "or into another type")
+    if "near" in layer.state_dict():
+        fail("`near` is not saved with the weights, persistent=False: it is known without them")
 
 
 def likely_layers(h, layer):

@@ -6,6 +6,7 @@ from torch import nn
 from minildm.course.exercises.compare import compare, fail
 from minildm.course.exercises.fakes import randn
 from minildm.course.exercises.harness import check
+from minildm.course.exercises.spied import judge_mode
 from minildm.diffusion import films as package
 
 GIVEN = 2
@@ -96,6 +97,10 @@ def check_train_step_of_films(answer):
         likely = losses_of(films, words, noise, t, given)
         want = likely.pop("")
         compare(answer_loss, want, likely, where=f"{shape[1]} frames")
+        if isinstance(answer_loss, torch.Tensor) and answer_loss.requires_grad:
+            fail("the loss that is returned keeps its graph, and all of the step, in memory: "
+                 "loss.item()")
+        judge_mode(network)
         train_step(right, torch.optim.SGD(right.parameters(), rate), films, words, noise, t, given)
         compare_weights(network, right, rate)
         answer.right += 1

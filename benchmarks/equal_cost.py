@@ -25,14 +25,14 @@ import torch
 from benchmarks.claims import BUILD, claims_of, machine
 from minildm import data
 from minildm.course import arms
-from minildm.course.equal_cost import effects_of
+from minildm.course.equal_cost import effects, two_by_two
 from minildm.diffusion.denoiser import Denoiser, logit_normal
 from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import flow, shift_channels, time_grid
 from minildm.evaluation.classifier import in_batches, load_classifier
 from minildm.evaluation.metrics import frechet_distance, psnr
+from minildm.evaluation.pixels import random_features, thumbnails
 from minildm.evaluation.score import split_reference
-from minildm.evaluation.unlabelled import coarse_pixels, random_features
 from minildm.latents import encode_all
 from minildm.nn.vae import AutoencoderKL, VAEConfig
 from minildm.recipes.stages import VAELoss, feature_extractor, features_of, seeded, train_vae
@@ -65,7 +65,7 @@ class Judge:
     """Distances of pictures to the same test pictures, in three kinds of features."""
 
     def __init__(self, test):
-        self.kinds = {"fd": load_classifier("cifar10").features, "coarse": coarse_pixels,
+        self.kinds = {"fd": load_classifier("cifar10").features, "coarse": thumbnails,
                       "random": random_features}
         self.labels = torch.arange(N) % 10
         own, others = split_reference(test, self.labels, torch.Generator().manual_seed(0))
@@ -155,13 +155,14 @@ class Cost:
 
     def train(self, name: str, lr: float, seed: int, stops) -> list[dict]:
         """Train an arm and judge what it draws at the last stops: rows of the table."""
-        rows, began = [], time.process_time()
+        rows = []
         n = SWEEP_N if seed == SWEEP_SEED else N
         labels = self.judge.labels[:n]
         loss, drawn, network, space = self.parts(name, seed)
         generator = torch.Generator().manual_seed(seed)
-        spent = 0.0
-        for i, mean_loss, averaged in arms.race(network, loss, space.batch, stops, lr, generator):
+        spent, began = 0.0, time.process_time()
+        laps = arms.race(network, loss, arms.clipped_step, space.batch, stops, lr, generator)
+        for i, mean_loss, averaged in laps:
             spent += time.process_time() - began
             images = space.decode(drawn(averaged.eval(), space.noise(n, seed + 1000), labels))
             kinds = ["fd"] if seed == SWEEP_SEED else None
@@ -185,7 +186,7 @@ class Cost:
             return arms.velocity_loss(network, predicts, images, labels, generator)
 
         def drawn(network, noise, labels):
-            return arms.draw(network, predicts, noise, labels, DRAWING)
+            return arms.draw_arm(network, predicts, noise, labels, DRAWING)
 
         return loss, drawn, network, space
 
@@ -272,7 +273,9 @@ def measure():
     cost.finish()
     kept = json.loads(cost.path.read_text())
     seconds = sum(row["seconds"] for row in (*kept["sweeps"], *kept["runs"], *kept["vaes"].values()))
-    for name, (mean, half) in effects_of(kept).items():
+    names = ("latents, Fréchet distance of flow - of x0", "pixels, Fréchet distance of flow - of x0",
+             "what flow costs in pixels - in latents")
+    for name, (mean, half) in zip(names, effects(two_by_two(kept)).tolist(), strict=True):
         yield claim(name, mean, seconds, detail="3 seeds, 95 %", shown=f"{mean:+.1f} ± {half:.1f}",
                     holds=mean > half)
 

@@ -54,43 +54,56 @@ def velocity_loss(network, predicts: str, data, labels, generator, drop: float =
     return (velocity_of(network, predicts, x, t, labels) - wanted).square().mean()
 
 
-def training_step(network, averaged, optimizer, loss, rate: float, keep: float) -> float:
-    """Move the weights by the gradient of `loss`, then the averaged ones towards them."""
-    optimizer.param_groups[0]["lr"] = rate
+def clipped_step(network, average, optimizer, loss, decay: float) -> float:
+    """Move the weights against the clipped gradient of `loss`, then their average towards them."""
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), CLIP)
     optimizer.step()
     with torch.no_grad():
-        for old, new in zip(averaged.parameters(), network.parameters(), strict=True):
-            old.lerp_(new, 1 - keep)
+        for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+            mean.lerp_(weight, 1 - decay)
     return loss.item()
 
 
-def race(network, loss: Callable, batch: Callable, stops, lr: float, generator):
-    """Train to the last stop; at each yield (step, mean loss since the last, averaged network).
+def race(network, loss: Callable, step: Callable, batch: Callable, stops, lr: float, generator):
+    """Train to the last stop; at each yield (steps, mean loss since the last, averaged network).
 
-    batch(generator) -> (data, labels); loss(network, data, labels, generator) -> a number.
+    batch(generator) -> (data, labels); loss(network, data, labels, generator) -> a number with its
+    graph; step is `clipped_step`.
     """
-    averaged = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.95))
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), lr, betas=(0.9, 0.95))
     losses = []
-    for i in range(1, stops[-1] + 1):
-        value = loss(network, *batch(generator), generator)
-        rate, keep = lr * min(1, i / WARMUP), min(AVERAGE, i / (i + 9))
-        losses.append(training_step(network, averaged, optimizer, value, rate, keep))
-        if i in stops:
-            yield i, sum(losses) / len(losses), averaged
+    for i in range(stops[-1]):
+        optimizer.param_groups[0]["lr"] = lr * min(1, (i + 1) / WARMUP)
+        data, labels = batch(generator)
+        now = loss(network, data, labels, generator)
+        decay = min(AVERAGE, (i + 1) / (i + 10))
+        losses.append(step(network, average, optimizer, now, decay))
+        if i + 1 in stops:
+            yield i + 1, sum(losses) / len(losses), average
             losses = []
 
 
 @torch.no_grad()
-def draw(network, predicts: str, noise, labels, steps: int):
+def draw_arm(network, predicts: str, noise, labels, steps: int):
     """Euler's steps along the velocity, from noise at t = 1 to data at t = 0."""
     x, times = noise, time_grid(steps).to(noise.device)
     for t, to in zip(times[:-1], times[1:], strict=True):
         x = x + (to - t) * velocity_of(network, predicts, x, t.expand(len(x)), labels)
     return x
+
+
+def silent_share(weight, patches):
+    """The share of the variance of patches (N, values) that a layer's weight (values, D) can't say.
+
+    The layer's answers lie in the span of its columns, up to a bias: at most D directions.
+    """
+    width = weight.shape[1]
+    silent = torch.linalg.svd(weight).U[:, width:]                  # (values, values - D)
+    centred = patches - patches.mean(0)
+    return (centred @ silent).square().sum() / centred.square().sum()
 
 
 # ---- what is given
@@ -140,6 +153,12 @@ def latent_space(vae, images, labels, size: int) -> Space:
 def choose(n: int, size: int, generator, device):
     """The numbers of a batch."""
     return torch.randint(n, (size,), generator=generator, device=device)
+
+
+def patches_of(x, side: int = 4):
+    """Data (N, C, H, W) as side x side patches each: (N side side, p p C), as a DiT writes them."""
+    squares = x.unflatten(3, (side, -1)).unflatten(2, (side, -1))           # (N, C, h, p, w, q)
+    return squares.permute(0, 2, 4, 3, 5, 1).flatten(3, 5).flatten(0, 2)
 
 
 def config_for(shape, side: int = 4, dim: int = 128, depth: int = 4, heads: int = 4) -> DiTConfig:

@@ -8,6 +8,8 @@ These two numbers know nothing but pixels, and no labels:
 Both see no fine detail, and are meant to stand beside a distance of features. For that of any other
 network, Inception, say, or DINOv2, pass it instead of `thumbnails`:
     frechet_distance(in_batches(network, images), in_batches(network, real))
+`random_features` are those of a network that nothing has trained: textures, which thumbnails lose.
+A small distance in any of these does not mean that there is an object.
 """
 
 import torch
@@ -18,12 +20,29 @@ from minildm.evaluation.classifier import in_batches
 from minildm.evaluation.metrics import frechet_distance
 from minildm.evaluation.score import REFERENCE, check_measurable
 
-SIDE = 8        # of a thumbnail
+SIDE = 8            # of a thumbnail
+WIDTHS = 32, 64     # channels of the network with random weights
 
 
 def thumbnails(images):
     """Float images (B, C, H, W) averaged to 8 x 8, as features (B, 64 C)."""
     return F.adaptive_avg_pool2d(images, SIDE).flatten(1)
+
+
+def random_features(images):
+    """Float images (N, C, H, W) -> mean and spread of 64 random filters' answers, (N, 128).
+
+    Two convolutions of stride 2 with weights that nothing has trained: what a channel answers to is
+    an accidental texture of 7 x 7 pixels, always the same.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for width in WIDTHS:
+        shape = width, images.shape[1], 3, 3
+        # weights of this size keep the answers' scale through a ReLU (He et al. 2015)
+        scale = (2 / (9 * images.shape[1]))**0.5
+        weight = torch.randn(shape, generator=generator) * scale
+        images = F.relu(F.conv2d(images, weight.to(images), stride=2, padding=1))
+    return torch.cat([images.mean((2, 3)), images.std((2, 3))], dim=1)
 
 
 def inner_contrast(images):

@@ -1,4 +1,4 @@
-"""Lesson 15's checks of the velocity, drawing, effects and the last layer: right ones pass; wrong ones hear why."""
+"""Lesson 15's checks of velocity, drawing, effects, last layer: right ones pass, wrong ones hear why."""
 
 import re
 

@@ -152,7 +152,8 @@ WRONG = [
      "return d.loss(data, labels, generator, drop=drop)['loss']"),
     *(("clipped_step", said, changed(STEP, *pairs)) for said, *pairs in [
         ("nothing is clipped", "    nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n", ""),
-        ("nothing is clipped", "    nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n    optimizer.step()\n",
+        ("nothing is clipped",
+         "    nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n    optimizer.step()\n",
          "    optimizer.step()\n    nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n"),
         ("nothing is clipped", "    loss.backward()\n    nn.utils.clip_grad_norm_(network.parameters(), 1.0)",
          "    nn.utils.clip_grad_norm_(network.parameters(), 1.0)\n    loss.backward()"),

@@ -115,6 +115,7 @@ class Space:
     shape: tuple[int, int, int]
     batch: Callable         # generator -> (data, labels)
     decode: Callable        # data -> pictures in [-1, 1]
+    encode: Callable | None = None      # and back
 
     def noise(self, n: int, seed: int, device="cpu"):
         """The noise that n pictures are drawn from."""
@@ -131,7 +132,8 @@ def pixel_space(images, labels, size: int) -> Space:
         picked = choose(len(images), size, generator, images.device)
         return (to_float(images[picked]) - shift) / scale, labels[picked]
 
-    return Space(tuple(images.shape[1:]), batch, lambda x: (x * scale + shift).clamp(-1, 1))
+    return Space(tuple(images.shape[1:]), batch, lambda x: (x * scale + shift).clamp(-1, 1),
+                 lambda pictures: (pictures - shift) / scale)
 
 
 def latent_space(vae, images, labels, size: int) -> Space:
@@ -147,7 +149,12 @@ def latent_space(vae, images, labels, size: int) -> Space:
         parts = [vae.decode(vae.denormalise(part)) for part in z.split(250)]
         return torch.cat(parts).clamp(-1, 1)
 
-    return Space(tuple(mean.shape[1:]), batch, decode)
+    @torch.no_grad()
+    def encode(pictures):
+        parts = [vae.normalise(vae.encode(part).mean) for part in pictures.split(250)]
+        return torch.cat(parts)
+
+    return Space(tuple(mean.shape[1:]), batch, decode, encode)
 
 
 def choose(n: int, size: int, generator, device):

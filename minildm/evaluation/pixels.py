@@ -1,15 +1,15 @@
 """How near samples are to real pictures, without a classifier and so without a classifier's taste.
 
 A network that was trained with a classifier's features may please that classifier and nobody else.
-These two numbers know nothing but pixels, and no labels:
+These three numbers know no labels:
     fd_pixels    Frechet distance of pictures averaged to 8 x 8: colours, and what is where
+    fd_random    the same in the features of a network with random weights: textures
     contrast     mean standard deviation inside a picture: too low is grey or blurred, too high is
                  what too much guidance draws
-Both see no fine detail, and are meant to stand beside a distance of features. For that of any other
-network, Inception, say, or DINOv2, pass it instead of `thumbnails`:
+A small distance in any of them does not mean that there is an object: they are meant to stand
+beside a distance of trained features. For that of any other network, Inception, say, or DINOv2,
+pass it instead of `thumbnails`:
     frechet_distance(in_batches(network, images), in_batches(network, real))
-`random_features` are those of a network that nothing has trained: textures, which thumbnails lose.
-A small distance in any of these does not mean that there is an object.
 """
 
 import torch
@@ -56,9 +56,10 @@ def inner_contrast(images):
 def label_free(images, reference, seed: int = 0) -> dict:
     """Judge uint8 images (N, C, H, W) against real uint8 images (M, C, H, W) of the same size.
 
-    -> dict(fd_pixels, fd_pixels_floor, contrast, contrast_real). The real ones are split by seed
-    into N, the floor, and up to 10,000 others, which images and floor are compared with. So M must
-    be 2 N, or N + 10,000; MinildmError says so, and what else can't be compared.
+    -> dict(fd_pixels, fd_pixels_floor, fd_random, fd_random_floor, contrast, contrast_real). The
+    real ones are split by seed into N, the floor, and up to 10,000 others, which images and floor
+    are compared with. So M must be 2 N, or N + 10,000; MinildmError says so, and what else can't be
+    compared.
     """
     n, device = len(images), images.device
     if {images.dtype, reference.dtype} != {torch.uint8} or images.shape[1:] != reference.shape[1:]:
@@ -71,10 +72,11 @@ def label_free(images, reference, seed: int = 0) -> dict:
     order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(seed))
     order = order[:n + REFERENCE].to(reference.device)
     real = reference[order].to(device)
-    floor, others = real[:n], in_batches(thumbnails, real[n:])
-    return {
-        "fd_pixels": frechet_distance(in_batches(thumbnails, images), others),
-        "fd_pixels_floor": frechet_distance(in_batches(thumbnails, floor), others),
-        "contrast": in_batches(inner_contrast, images).mean().item(),
-        "contrast_real": in_batches(inner_contrast, floor).mean().item(),
-    }
+    floor, found = real[:n], {}
+    for name, features in ("fd_pixels", thumbnails), ("fd_random", random_features):
+        others = in_batches(features, real[n:])
+        found[name] = frechet_distance(in_batches(features, images), others)
+        found[f"{name}_floor"] = frechet_distance(in_batches(features, floor), others)
+    found["contrast"] = in_batches(inner_contrast, images).mean().item()
+    found["contrast_real"] = in_batches(inner_contrast, floor).mean().item()
+    return found

@@ -35,11 +35,9 @@ def interval(values) -> tuple[float, float]:
     return values.mean().item(), T_95 * values.std().item() / len(values)**0.5
 
 
-def distances(kept: dict, arm: str, steps: int | None = None, kind: str = "fd"):
-    """An arm's distances after so many steps, one for each seed."""
-    steps = steps or kept["facts"]["steps"]
-    found = {row["seed"]: row[kind] for row in kept["runs"]
-             if (row["arm"], row["steps"]) == (arm, steps)}
+def distances(kept: dict, arm: str, kind: str = "fd"):
+    """An arm's distances, one for each seed."""
+    found = {row["seed"]: row[kind] for row in kept["runs"] if row["arm"] == arm}
     return torch.tensor([found[seed] for seed in kept["facts"]["seeds"]], dtype=torch.float64)
 
 
@@ -51,9 +49,9 @@ def two_by_two(kept: dict, kind: str = "fd"):
 
 
 def sweep_of(kept: dict, arm: str) -> dict[float, float]:
-    """{learning rate: distance} of an arm's short trainings, by rising rate."""
+    """{learning rate: mean loss} of an arm's trainings of the sweep's seed, by rising rate."""
     rows = [row for row in kept["sweeps"] if row["arm"] == arm]
-    return {row["lr"]: row["fd"] for row in sorted(rows, key=lambda row: row["lr"])}
+    return {row["lr"]: row["loss"] for row in sorted(rows, key=lambda row: row["lr"])}
 
 
 def rates_of(kept: dict) -> dict[str, float]:
@@ -63,8 +61,7 @@ def rates_of(kept: dict) -> dict[str, float]:
 
 def seconds_of(kept: dict, arm: str) -> float:
     """The mean seconds of processor time that an arm's training took."""
-    spent = [row["seconds"] for row in kept["runs"]
-             if (row["arm"], row["steps"]) == (arm, kept["facts"]["steps"])]
+    spent = [row["seconds"] for row in kept["runs"] if row["arm"] == arm]
     return sum(spent) / len(spent)
 
 
@@ -117,10 +114,9 @@ def show_race(kept: dict, live: dict, alt: str):
         if arm in live:
             right.plot([i], [live[arm]], "x", color="black", markersize=8)
     floor = kept["facts"]["floor"]["fd"]
-    copies = [row["fd"] for row in kept["vaes"].values()]
-    right.axhline(sum(copies) / len(copies), color="black", linestyle="--", linewidth=1)
+    right.axhline(kept["vae"]["fd"], color="black", linestyle="--", linewidth=1)
     right.axhline(floor, color="black", linestyle=":", linewidth=1)
-    right.text(3.4, sum(copies) / len(copies) + 3, "the VAE's copies; dotted: real", ha="right")
+    right.text(3.4, kept["vae"]["fd"] + 3, "the VAE's copies; dotted: real", ha="right")
     left.set(xscale="log", xlabel="learning rate (short trainings, one seed)",
              ylabel="Fréchet distance")
     left.set_xticks(sorted(rates), [f"{rate * 1000:g}e-3" for rate in sorted(rates)])

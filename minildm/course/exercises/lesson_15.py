@@ -235,7 +235,8 @@ def wrong_shares(weight, patches) -> dict:
             share(patches, silent, patches.square().sum()),
         "the mean patch is no variance: take it away from both": share(patches, silent),
         "a share of directions, not of variance": torch.tensor((values - width) / values),
-        "rows and columns are mixed up: directions are columns of U": share(centred, basis.T[:, width:]),
+        "rows and columns are mixed up: directions are columns of U":
+            share(centred, basis.T[:, width:]),
         "the last columns are silent, not the first": share(centred, basis[:, :values - width]),
         "a share of variance has no root": share(centred, silent).sqrt(),
         "variances add up, numbers don't":

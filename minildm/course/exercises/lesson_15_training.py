@@ -73,7 +73,8 @@ WRONG_STEPS = {
     "the norm of all gradients together is clipped, not each tensor's": variant(clip=one_by_one),
     "the norm is clipped to 1, not to a tenth":
         variant(clip=lambda p: nn.utils.clip_grad_norm_(p, 0.1)),
-    "gradients of earlier steps add up: is zero_grad missing?": variant("backward clip step average"),
+    "gradients of earlier steps add up: is zero_grad missing?":
+        variant("backward clip step average"),
     "the weights stay as they were: optimizer.step() needs the gradients of backward()":
         variant("zero backward clip average"),
     "the average moves after the step: yours takes the weights from before it":

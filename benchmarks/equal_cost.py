@@ -162,7 +162,8 @@ class Cost:
                "seconds": round(seconds, 1)}
         if seed == SWEEP_SEED:
             return row
-        images = space.decode(drawn(averaged.eval(), space.noise(N, seed + 1000), self.judge.labels))
+        noise = space.noise(N, seed + 1000)
+        images = space.decode(drawn(averaged.eval(), noise, self.judge.labels))
         return row | self.judge.distances(images)
 
     def parts(self, name: str, seed: int) -> tuple:

@@ -15,8 +15,8 @@ from benchmarks.claims import ROOT, write_table
 BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip",
     "captions", "scenes", "pointing", "guidance", "guidance_scales", "editing", "control",
-    "restoration", "cifar", "fashion", "steps", "quality", "samplers", "fewstep", "dit",
-    "parity", "published_speed", "peers", "gpu", "kill", "lessons", "unit", "video")
+    "restoration", "cifar", "equal_cost", "fashion", "steps", "quality", "samplers", "fewstep",
+    "dit", "parity", "published_speed", "peers", "gpu", "kill", "lessons", "unit", "video")
 
 
 def main(names: list[str]) -> int:

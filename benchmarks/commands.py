@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from benchmarks.claims import BUILD, ROOT
 
@@ -22,22 +23,28 @@ def timed(command: list[str], **environment) -> float:
     return time.perf_counter() - began
 
 
-def run_demo(name: str, fresh: bool = True) -> tuple[dict, float, float]:
-    """`minildm demo` on a set, seed 0: its metrics.json, its seconds, its peak memory in GiB.
+def run_demo(name: str, fresh: bool = True, seed: int = 0) -> tuple[dict, float, float]:
+    """`minildm demo` on a set: its metrics.json, its seconds, its peak memory in GiB.
 
     `fresh` begins from nothing; otherwise a run that is there is read again.
     """
-    out = BUILD / f"benchmark-demo-{name}"
+    out = demo_folder(name, seed)
     if fresh or not (out / "process.json").exists():
         shutil.rmtree(out, ignore_errors=True)
         budget = os.environ.get("MINILDM_BUDGET", "auto")
-        command = ["-m", "minildm", "demo", "--data", name, "--out", str(out), "--recipe", budget]
+        command = ["-m", "minildm", "demo", "--data", name, "--out", str(out), "--recipe", budget,
+                   "--seed", str(seed)]
         seconds = timed(command)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20      # KiB on Linux
         (out / "process.json").write_text(json.dumps({"seconds": seconds, "peak": peak}))
     process = json.loads((out / "process.json").read_text())
     facts = json.loads((out / "metrics.json").read_text())
     return facts, process["seconds"], process["peak"]
+
+
+def demo_folder(name: str, seed: int = 0) -> Path:
+    """Where `run_demo` keeps what it drew and measured."""
+    return BUILD / (f"benchmark-demo-{name}" + (f"-seed{seed}" if seed else ""))
 
 
 def run_lesson(number: str) -> tuple[dict, float]:

@@ -6,7 +6,7 @@ import torch
 from minildm import MinildmError
 from minildm.evaluation.classifier import in_batches
 from minildm.evaluation.metrics import frechet_distance
-from minildm.evaluation.pixels import inner_contrast, label_free, thumbnails
+from minildm.evaluation.pixels import inner_contrast, label_free, random_features, thumbnails
 from minildm.images import to_float
 
 
@@ -26,8 +26,10 @@ REAL = blobs(1200, seed=0)
 
 def test_other_real_pictures_are_about_at_the_floor():
     found = label_free(blobs(400, seed=1), REAL)
-    assert list(found) == ["fd_pixels", "fd_pixels_floor", "contrast", "contrast_real"]
+    assert list(found) == ["fd_pixels", "fd_pixels_floor", "fd_random", "fd_random_floor", "contrast",
+                           "contrast_real"]
     assert 0 < found["fd_pixels"] < 2 * found["fd_pixels_floor"]
+    assert 0 < found["fd_random"] < 2 * found["fd_random_floor"]
     assert found["contrast"] == pytest.approx(found["contrast_real"], rel=0.03)
 
 
@@ -62,6 +64,19 @@ def test_thumbnails_are_means_and_contrast_is_the_spread_inside_a_picture():
     half[..., :4] = 1
     assert inner_contrast(half).item() == 1
     assert inner_contrast(torch.full((1, 3, 8, 8), 0.3)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_random_features_see_textures_that_thumbnails_average_away():
+    good = blobs(400, seed=1, side=32)
+    # pixels of each 4 x 4 square in another order: thumbnails stay the same
+    squares = good.unflatten(3, (8, 4)).unflatten(2, (8, 4))
+    mixed = squares.flip(3)[..., torch.tensor([1, 3, 0, 2])].flatten(4, 5).flatten(2, 3)
+    found = label_free(mixed, blobs(1200, seed=0, side=32))
+    assert found["fd_pixels"] < 2 * found["fd_pixels_floor"]
+    assert found["fd_random"] > 10 * found["fd_random_floor"]
+    images = to_float(blobs(3, seed=2, channels=3, side=32))
+    assert random_features(images).shape == (3, 128)
+    torch.testing.assert_close(random_features(images), random_features(images), rtol=0, atol=0)
 
 
 def test_the_features_of_any_network_can_be_compared_in_two_lines():

@@ -26,6 +26,7 @@ from minildm.course.diagrams.networks import (
 )
 from minildm.course.diagrams.restoring import decoupled_step, measurement
 from minildm.course.diagrams.scores import judging_crowds, too_near
+from minildm.course.diagrams.spaces import equal_cost, features_beside
 from minildm.course.diagrams.vectors import (
     crossing_lines,
     guidance_vectors,
@@ -40,5 +41,6 @@ ALL = {function.__name__: function for function in (
     residual_block, time_embedding, self_attention, unet, sampler_step,
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
     strength_line, mask_consistency, inversion_round_trip, control_copy, measurement,
-    decoupled_step, judging_crowds, too_near, one_end, attention_along_time,
+    decoupled_step, judging_crowds, too_near, equal_cost, features_beside, one_end,
+    attention_along_time,
 )}

@@ -122,13 +122,9 @@ from minildm.course.exercises.lesson_14_crowds import (
     check_kernel_distance,
     check_precision_recall,
 )
-from minildm.course.exercises.lesson_15 import (
-    check_minutes_to,
-    check_noise_left,
-    check_patch_cost,
-    check_to_velocity,
-    check_tokens_of,
-)
+from minildm.course.exercises.lesson_15 import *  # noqa: F403
+from minildm.course.exercises.lesson_15_loss import check_velocity_loss
+from minildm.course.exercises.lesson_15_training import check_clipped_step, check_race
 from minildm.course.exercises.lesson_16 import (
     check_alpha_bar_table,
     check_leading_entries,

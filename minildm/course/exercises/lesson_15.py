@@ -1,91 +1,27 @@
-"""The checks of lesson 15."""
-
-import math
+"""The checks of lesson 15 on the velocity, drawing, the table's effects and the last layer."""
 
 import torch
 
+from minildm.course import arms, equal_cost
 from minildm.course.exercises.answer import compare_gradients
-from minildm.course.exercises.compare import equal, fail
-from minildm.course.exercises.fakes import randn
+from minildm.course.exercises.compare import compare, describe, fail
+from minildm.course.exercises.fakes import Network, expand, randn
 from minildm.course.exercises.harness import check
+from minildm.diffusion import samplers
+from minildm.diffusion.denoiser import Denoiser
+from minildm.diffusion.schedules import time_grid
 
-EXACT = 1e-9    # of counts, as float64 has them
-
-
-def tokens_of(channels, side, patch):
-    return (side // patch)**2, channels * patch**2
-
-
-@check(reference=tokens_of)
-def check_tokens_of(answer):
-    for channels, side, patch in (3, 32, 8), (7, 15, 3), (5, 42, 6), (2, 7, 1), (4, 6, 6):
-        across, square = side // patch, patch**2
-        tokens, numbers = across**2, channels * square
-        equal(answer(channels, side, patch), (tokens, numbers), {
-            "a token has all channels of its patch": (tokens, square),
-            "a patch is a square, patch x patch": (tokens, channels * patch),
-            "there are as many tokens down as across": (across, numbers),
-            "tokens are counted across and down, once each": (2 * across, numbers),
-            "first the tokens, then the numbers in each": (numbers, tokens),
-            "tokens are not pixels: each stands for patch x patch of them": (side**2, numbers),
-            "the second is of one token, not of the picture": (tokens, channels * side**2),
-            "a patch has both sides in it: side over patch, each way": (side**2 // patch, numbers),
-            "channels lie in the tokens: there are no more of these for them":
-                (channels * tokens, square),
-            "channels lie in the tokens: there are no more of these for them, yet more in each":
-                (channels * tokens, numbers),
-            "patches don't overlap": ((side - patch + 1)**2, numbers),
-            "the patch's side isn't the number of patches": (patch**2, channels * across**2),
-            "no token is added for the class": (tokens + 1, numbers),
-            "the numbers in a token depend on the patch, not on the width of the map":
-                (tokens, channels * side),
-            "two numbers: tokens, and the numbers in each": (tokens,),
-        }, where=f"{channels} x {side} x {side} in patches of {patch}")
+__all__ = ["check_draw_arm", "check_effects", "check_silent_share", "check_to_velocity",
+           "check_velocity_of"]
 
 
-def patch_cost(channels, side, patch, dim):
-    tokens, values = tokens_of(channels, side, patch)
-    return 2 * tokens * values * dim
-
-
-@check(reference=patch_cost)
-def check_patch_cost(answer):
-    cases = (3, 32, 8, 128), (7, 15, 3, 20), (5, 42, 6, 33), (4, 9, 1, 10), (2, 6, 6, 7)
-    for channels, side, patch, dim in cases:
-        tokens, values = tokens_of(channels, side, patch)
-        across = side // patch
-        one = values * dim
-        want = torch.tensor(2 * tokens * one, dtype=torch.float64)
-        answer.case((channels, side, patch, dim), want, {
-            "there are two layers, one that reads and one that writes": tokens * one,
-            "these are operations: a multiply-add counts once": 4 * tokens * one,
-            "each token goes through the layers": 2 * one,
-            "there are as many tokens down as across": 2 * across * one,
-            "a patch has all its channels": 2 * tokens * patch**2 * dim,
-            "a patch is a square, patch x patch": 2 * tokens * channels * patch * dim,
-            "each pixel doesn't go through the layers: a token does": 2 * side**2 * one,
-            "these are the parameters with biases, not the work": 2 * one + dim + values,
-            "a bias is added, not multiplied": 2 * tokens * one + tokens * (dim + values),
-            "a bias is added, not multiplied, in the first layer, too": 2 * tokens * (one + dim),
-            "the second layer goes back to a patch's numbers: it isn't dim x dim":
-                tokens * (one + dim**2),
-            "the second layer writes a whole patch, not a pixel":
-                tokens * (one + dim * channels),
-            "the layers' width is dim: it is missing": 2 * tokens * values,
-            "dim stands for one side of the matrix, a patch's numbers for the other":
-                2 * tokens * dim**2,
-            "the layers are two, one after the other: their work is added": tokens * one**2,
-            "tokens don't look at each other here: that is attention's work":
-                2 * tokens**2 * one,
-            "the numbers in a token are counted twice": 2 * tokens * values**2 * dim,
-        }, tol=EXACT, where=f"{channels} x {side} x {side}, patches of {patch}, width {dim}")
-
+# ---- data or velocity ----------------------------------------------------------------------------
 
 def to_velocity(x0, x, t, low=0.05):
     return (x - x0) / t.clamp(min=low)[:, None, None, None]
 
 
-@check(reference=to_velocity)
+@check(reference=to_velocity, forbidden=[arms.to_velocity])
 def check_to_velocity(answer):
     # as many pictures as columns at first: times along the width give a wrong result, not an error
     cases = [((4, 2, 5, 4), [0.6, 0.01, 0.2, 1.0], ()),
@@ -146,139 +82,166 @@ def wrong_velocities(x0, x, t, low):
     return likely
 
 
-def noise_left(values, width):
-    return max(0, values - width) / values
+@check(reference=arms.velocity_of, forbidden=[Denoiser])
+def check_velocity_of(answer):
+    for shape, times in ((4, 2, 5, 4), [0.6, 0.02, 0.2, 1.0]), ((3, 1, 2, 6), [0.9, 0.5, 0.01]):
+        x, t, labels = randn(*shape), torch.tensor(times), torch.arange(shape[0]) + 2
+        said = Network()(x, t, labels)
+        turned = arms.to_velocity(said, x, t)
+        for predicts, want, other in ("x0", turned, said), ("flow", said, turned):
+            network = Network()
+            answer.case((network, predicts, x, t, labels), want, {
+                "the two are mixed up: an answer that is the data becomes a velocity": other,
+                "the labels don't reach the network": mixed(predicts, x, t, None),
+                "the network is asked at 1 - t": mixed(predicts, x, 1 - t, labels, at=t),
+                "the data becomes a velocity by (x - x0) / t": (said - x) / expand(t, x),
+                "an error in x0 is divided by t, not multiplied": (x - said) * expand(t, x),
+                "t is at least 0.05 in `to_velocity`": (x - said) / expand(t, x),
+            }, where=f"a network that predicts {predicts!r}")
+            if len(network.calls) != 1:
+                fail(f"the network is asked once, yours asked it {len(network.calls)} times")
 
 
-@check(reference=noise_left)
-def check_noise_left(answer):
-    for values, width in (192, 128), (300, 100), (64, 129), (48, 48), (75, 7):
-        want = max(0, values - width) / values
-        answer.case((values, width), torch.tensor(want, dtype=torch.float64), {
-            "that is what can be removed": min(values, width) / values,
-            "a share of all the patch's directions, not their number": max(0, values - width),
-            "the share is of the patch's values, not of the width": max(0, values - width) / width,
-            "a network wider than the patch leaves nothing: at least 0": (values - width) / values,
-            "a network wider than the patch leaves nothing: no absolute value":
-                abs(values - width) / values,
-            "that is the width over the values: what it can't reach is left": width / values,
-            "that is the values over the width": values / width,
-            "the share is of all values, not of both together":
-                max(0, values - width) / (values + width),
-            "variance goes by directions: no square root": math.sqrt(want),
-            "variance goes by directions: no square": want**2,
-            "each direction has its share of variance: no squares of numbers":
-                max(0, values**2 - width**2) / values**2,
-            "in per cent: a share is at most 1": 100 * want,
-            "all of it stays as drawn only with no width": 1.0,
-            "a network narrower than the patch leaves something: whole numbers would cut it off":
-                0.0,
-            "values and width changed places": max(0, width - values) / width,
-        }, tol=1e-6, where=f"{values} values and width {width}")
+def mixed(predicts, x, t, labels, at=None):
+    """The velocity by a network that is asked with these, turned at times `at`."""
+    said = Network()(x, t, labels)
+    return arms.to_velocity(said, x, t if at is None else at) if predicts == "x0" else said
 
 
-CURVES = [
-    [(3.0, 80.0), (4.0, 60.0), (6.0, 40.0), (10.0, 50.0), (18.0, 20.0)],    # up again, once
-    [(2.5, 91.0), (7.0, 33.0)],
-    [(1.0, 70.0), (2.0, 70.0), (5.0, 64.0), (6.0, 90.0), (7.5, 12.0), (9.0, 30.0), (11.0, 5.0)],
-    [(4.0, 25.0)],
-]
-# of which curve, the level, and what is special there
-QUESTIONS = [
-    (0, 50.0, "half way down is half way along"),
-    (0, 75.0, "a quarter of the way down is a quarter along"),
-    (0, 60.0, "a lap that is just there counts"),
-    (0, 30.0, "between the last laps, after the curve went up"),
-    (0, 90.0, "the first lap is there already, before it nothing was measured"),
-    (0, 80.0, "the first lap is just there"),
-    (0, 10.0, "infinity, if no lap gets there"),
-    (1, 47.0, "two laps"),
-    (1, 33.0, "the last lap is just there"),
-    (2, 66.0, "two laps were alike"),
-    (2, 20.0, "the first time counts, later laps go up and down again"),
-    (2, 5.0, "the last lap is just there"),
-    (3, 30.0, "one lap, which is there"),
-    (3, 10.0, "one lap, which isn't there: infinity"),
-]
+# ---- drawing -------------------------------------------------------------------------------------
+
+@check(reference=arms.draw_arm, forbidden=[Denoiser, samplers.ddim])
+def check_draw_arm(answer):
+    for shape, steps in ((3, 2, 5, 4), 4), ((5, 1, 2, 6), 7):
+        noise, labels = randn(*shape), torch.arange(shape[0]) + 1
+        for predicts in "flow", "x0":
+            network = Network()
+            inputs = network, predicts, noise, labels, steps
+            answer.case(inputs, arms.draw_arm(Network(), *inputs[1:]),
+                        wrong_drawings(predicts, noise, labels, steps),
+                        where=f"{steps} steps, a network that predicts {predicts!r}")
+            if len(network.calls) != steps:
+                fail(f"the network is asked {len(network.calls)} times in {steps} steps: once each")
 
 
-def minutes_to(level, laps):
-    before = None
-    for minutes, fd in laps:
-        if fd <= level:
-            return minutes if before is None else crossing(before, (minutes, fd), level)
-        before = minutes, fd
-    return math.inf
+def wrong_drawings(predicts, noise, labels, steps) -> dict:
+    """{cause: where it leads}."""
+    other = "flow" if predicts == "x0" else "x0"
 
+    def walk(times, told=lambda t, to: t, kind=predicts, sign=1.0, names=labels):
+        x = noise
+        for t, to in zip(times[:-1], times[1:], strict=True):
+            at = told(t, to).expand(len(x))
+            velocity = arms.velocity_of(Network(), kind, x, at, names)
+            x = x + sign * (to - t) * velocity
+        return x
 
-def crossing(before, after, level):
-    """Return when the straight line from a lap to the next is at level."""
-    share = (before[1] - level) / (before[1] - after[1])
-    return before[0] + share * (after[0] - before[0])
-
-
-@check(reference=minutes_to)
-def check_minutes_to(answer):
-    for number, level, special in QUESTIONS:
-        laps = CURVES[number]
-        want = minutes_to(level, laps)
-        got = answer(level, laps)
-        if got is None and want == math.inf:
-            fail("nothing is returned if no lap gets there: infinity is wanted")
-        likely = wrong_minutes(level, laps)
-        equal(got, want, likely, where=f"level {level:g}, laps {laps}, where {special}")
-
-
-def wrong_minutes(level, laps):
-    minutes = [lap[0] for lap in laps]
-    there = [i for i, lap in enumerate(laps) if lap[1] <= level]
-    if not there:
-        return {
-            "no lap gets there: that is the last lap's time": minutes[-1],
-            "no lap gets there: infinity, not 0": 0,
-            "no lap gets there: infinity, not -1": -1,
-            "no lap gets there: minus infinity would be before all": -math.inf,
-            "no lap gets there: that is when the line through the last laps would":
-                beyond(level, laps),
-        }
-    first, last = there[0], there[-1]
-    if first == 0:
-        return {
-            "the first lap is there already: its minutes, not 0": 0,
-            "the first lap is there already: its minutes, not infinity": math.inf,
-            "the first lap is there already: nothing was measured before it":
-                beyond(level, laps, 0),
-            "the first lap is there already: that is when the curve is last there": minutes[last],
-        }
-    return wrong_on_the_way(level, laps, first, minutes[last])
-
-
-def wrong_on_the_way(level, laps, first, last_time):
-    """Causes and results where lap number `first`, not the first of all, is the first there."""
-    before, after = laps[first - 1], laps[first]
-    # a curve that ends as high as it began has no such line
-    ends = crossing(laps[0], laps[-1], level) if laps[0][1] != laps[-1][1] else math.inf
-    share = (before[1] - level) / (before[1] - after[1])
-    apart = after[0] - before[0]
-    missed = "a lap that is just there counts" if level == after[1] else "it does get there"
+    times = time_grid(steps)
     return {
-        "between laps the curve is a straight line: it gets there before that lap": after[0],
-        "between laps the curve is a straight line: that lap isn't there yet": before[0],
-        "that is the share of the way between two laps": share,
-        "those are the minutes since the lap before": share * apart,
-        "the share of the way is taken from the other end": after[0] - share * apart,
-        "that is the middle between two laps": (before[0] + after[0]) / 2,
-        "the first time counts: that is the last lap that is there": last_time,
-        "that is the number of the lap: its minutes count": first,
-        "one straight line from the first lap to the last: it goes from lap to lap":
-            ends,
-        missed: math.inf,
-        "the first lap isn't there yet": laps[0][0],
+        "time falls: the step is (s - t), which is negative": walk(times, sign=-1.0),
+        "from 1 to 0: noise is at t = 1": walk(times.flip(0)),
+        "the velocity is asked for at the beginning of a step": walk(times, lambda t, to: to),
+        "the velocity is asked for at the beginning of a step, not in its middle":
+            walk(times, lambda t, to: (t + to) / 2),
+        "the last step, to t = 0, is missing": walk(times[:-1]),
+        "the first step, from t = 1, is missing": walk(times[1:]),
+        "one step too many": walk(time_grid(steps + 1)),
+        "steps times, steps - 1 steps: there are steps + 1 times": walk(time_grid(steps - 1)),
+        "the labels don't reach the network": walk(times, names=None),
+        "the network's answer is not always a velocity: `velocity_of`": walk(times, kind=other),
     }
 
 
-def beyond(level, laps, at=-2):
-    """Return when the straight line through two laps, drawn on, would be at level."""
-    if len(laps) < 2 or laps[at][1] == laps[at + 1][1]:
-        return math.inf
-    return crossing(laps[at], laps[at + 1], level)
+# ---- the table -----------------------------------------------------------------------------------
+
+@check(reference=equal_cost.effects, forbidden=[equal_cost.interval])
+def check_effects(answer):
+    for seeds, t in (3, 4.303), (5, 2.776), (2, 12.71):
+        # seeds differ much, and arms of one seed little
+        fd = 50 + 20 * randn(seeds, 1, 1) + 3 * randn(seeds, 2, 2, seed=1)
+        fd[:, 1, 1] += 30
+        where = f"{seeds} seeds, t = {t}"
+        got = answer(fd, t)
+        want = equal_cost.effects(fd, t)
+        if not isinstance(got, torch.Tensor) or got.shape != (3, 2):
+            shape = tuple(got.shape) if isinstance(got, torch.Tensor) else describe(got)
+            fail(f"a tensor (3, 2) is wanted, a row for each difference: this is {shape}")
+        compare(got, want, wrong_effects(fd, t), where=where)
+        answer.right += 1
+
+
+def wrong_effects(fd, t) -> dict:
+    latents, pixels = (fd[:, :, 1] - fd[:, :, 0]).T
+    gaps = torch.stack([latents, pixels, pixels - latents])
+    mean, n = gaps.mean(1), len(fd)
+
+    def with_half(half, means=mean):
+        return torch.stack([means, half], dim=1)
+
+    half = t * gaps.std(1) / n**0.5
+    apart = (fd[:, :, 1].var(0) + fd[:, :, 0].var(0)).sqrt()
+    apart = torch.stack([*apart, apart.square().sum().sqrt()])
+    across = fd[:, 1] - fd[:, 0]
+    spaces = torch.stack([across[:, 0], across[:, 1], across[:, 1] - across[:, 0]])
+    return {
+        "the differences are x0's less flow's: they are flow's less x0's": with_half(half, -mean),
+        "the last row is pixels less latents":
+            with_half(half, torch.stack([mean[0], mean[1], -mean[2]])),
+        "those are pixels less latents for each target: the targets are compared first":
+            with_half(t * spaces.std(1) / n**0.5, spaces.mean(1)),
+        "the standard deviation of three seeds divides by n - 1":
+            with_half(t * gaps.std(1, unbiased=False) / n**0.5),
+        "a mean of n varies less than one by the root of n": with_half(t * gaps.std(1)),
+        "a mean of n varies less by the root of n, not by n": with_half(t * gaps.std(1) / n),
+        "t times the standard error": with_half(gaps.std(1) / n**0.5),
+        "that is the variance: its root": with_half(t * gaps.var(1) / n**0.5),
+        "half the interval's width": with_half(2 * half),
+        "take differences within a seed: seeds are alike in both": with_half(t * apart / n**0.5),
+        "t is an argument: it isn't 4.303 always": with_half(4.303 * half / t),
+        "mean and half width are the columns": with_half(half).flip(1),
+    }
+
+
+# ---- the last layer ------------------------------------------------------------------------------
+
+@check(reference=arms.silent_share)
+def check_silent_share(answer):
+    for values, width, n in (12, 7, 50), (9, 3, 40), (6, 6, 30), (5, 8, 30):
+        weight = randn(values, width)
+        patches = randn(n, values, seed=1) @ randn(values, values, seed=2) + 3
+        if values > width:
+            answer.case((weight, patches), arms.silent_share(weight, patches),
+                        wrong_shares(weight, patches),
+                        where=f"{values} numbers in a patch, width {width}")
+            continue
+        share = float(answer(weight, patches))
+        if not abs(share) < 1e-5:
+            fail(f"a layer as wide as a patch can say everything: 0, and not {share:.3f}")
+
+
+def wrong_shares(weight, patches) -> dict:
+    values, width = weight.shape
+    basis = torch.linalg.svd(weight).U
+    silent, said = basis[:, width:], basis[:, :width]
+    centred = patches - patches.mean(0)
+    total = centred.square().sum()
+
+    def share(rows, columns, of=total):
+        return (rows @ columns).square().sum() / of
+
+    return {
+        "that is the share that the layer can say": share(centred, said),
+        "variance is about the mean: a bias can say that":
+            share(patches, silent, patches.square().sum()),
+        "the mean patch is no variance: take it away from both": share(patches, silent),
+        "a share of directions, not of variance": torch.tensor((values - width) / values),
+        "rows and columns are mixed up: directions are columns of U":
+            share(centred, basis.T[:, width:]),
+        "the last columns are silent, not the first": share(centred, basis[:, :values - width]),
+        "a share of variance has no root": share(centred, silent).sqrt(),
+        "variances add up, numbers don't":
+            (centred @ silent).abs().sum() / centred.abs().sum(),
+        "that is the variance, not its share": (centred @ silent).square().sum(),
+        "the variance per direction, not of all of them": (centred @ silent).var(0).mean()
+            / centred.var(0).mean(),
+    }

@@ -25,6 +25,7 @@ from minildm.diffusion.samplers import ddim, last
 from minildm.diffusion.schedules import flow, linear, time_grid
 from minildm.evaluation.classifier import load_classifier
 from minildm.training.checkup import judge, look_over
+from minildm.training.monitor import violations
 
 claim = claims_of("monitor")
 
@@ -36,7 +37,7 @@ NAMED = {
     "the velocity is read as v": "misread",
     "another schedule in drawing": "misread",
     "the average is not loaded": "average_gap",
-    "a checkpoint is loaded in part": "against_linear",
+    "a checkpoint is loaded in part": "loaded_part",
     "another null label": "null_off",
     "the grid of times is reversed": "drawn_std",
     "labels shuffled against pictures": "label_gain",
@@ -75,10 +76,15 @@ class Bench:
     def trained(self, seed: int, latents=None, labels=None, **words):
         """A network of this seed: its average, and the network with its last weights."""
         network = fresh(seed, **words)
-        average, losses = fit(network, self.latents if latents is None else latents,
-                              self.train.labels if labels is None else labels, STEPS,
-                              torch.Generator().manual_seed(seed))
-        return average, network.eval(), losses
+        latents = self.latents if latents is None else latents
+        average, losses = fit(network, latents, self.train.labels if labels is None else labels,
+                              STEPS, torch.Generator().manual_seed(seed))
+        size = latents.std().item()
+        # a velocity's mean square is that of noise and data together
+        history = {"unexplained": [loss / (1 + size**2) for loss in losses],
+                   "data_std": [size] * STEPS}
+        self.warned = [violation.bound.metric for violation in violations(history)]
+        return average, network.eval()
 
     def model(self, network, schedule=flow, kind="flow", conditioner=None):
         return LatentDiffusion(
@@ -86,13 +92,14 @@ class Bench:
             denoiser=Denoiser(network, schedule, kind), guidance=Cfg(2.0),
             conditioner=conditioner or Labels(self.names), class_names=self.names)
 
-    def looked(self, model, average, seed: int, images=None, draw=None) -> dict:
-        """The numbers of a model, and the first bound that it leaves."""
+    def looked(self, model, average, seed: int, images=None, draw=None, saved=None) -> dict:
+        """The numbers of a model, and the bounds that it leaves, in their order."""
         images = self.test.images if images is None else images
-        numbers = look_over(model, images, self.test.labels, self.judge, average.state_dict(),
-                            draw, seed)
+        saved = saved or average.state_dict()
+        numbers = look_over(model, images, self.test.labels, self.judge, saved, draw, seed)
         left = [violation.bound.metric for violation in judge(numbers)]
-        return {"left": left, **{name: float(f"{n:.4g}") for name, n in numbers.items()}}
+        short = {name: float(f"{n:.4g}") for name, n in numbers.items()}
+        return {"training": self.warned, "left": left, **short}
 
 
 # ---- the mistakes, each with the healthy network (average, last) of the seed at hand
@@ -110,13 +117,11 @@ def not_averaged(bench, seed, average, last_weights):
 
 
 def in_part(bench, seed, average, last_weights):
-    """The layers have other names in the checkpoint: what fits is loaded, and nothing said."""
+    """The layers have another name in the checkpoint: what fits is loaded, and nothing said."""
     network = fresh(seed + 100).eval()
-    named = {name: t for name, t in average.state_dict().items()
-             if not name.startswith("layers")}
-    network.load_state_dict(named, strict=False)
-    # the average is what the file holds: there is none to compare with
-    return bench.looked(bench.model(network), network, seed)
+    saved = {name.replace("layers", "blocks"): t for name, t in average.state_dict().items()}
+    network.load_state_dict(saved, strict=False)
+    return bench.looked(bench.model(network), average, seed, saved=saved)
 
 
 def wrong_null(bench, seed, average, last_weights):
@@ -138,14 +143,14 @@ def reversed_grid(bench, seed, average, last_weights):
 
 def shuffled(bench, seed, average, last_weights):
     order = torch.randperm(DIGITS, generator=torch.Generator().manual_seed(seed))
-    average, _, _ = bench.trained(seed, labels=bench.train.labels[order])
+    average, _ = bench.trained(seed, labels=bench.train.labels[order])
     return bench.looked(bench.model(average), average, seed)
 
 
 def unscaled(bench, seed, average, last_weights):
     """The same VAE in other units, whose scale nobody measured."""
     vae = in_units(bench.zoo.vae, UNITS)
-    average, _, _ = bench.trained(seed, bench.encoded(data.to_float(bench.train.images), vae))
+    average, _ = bench.trained(seed, bench.encoded(data.to_float(bench.train.images), vae))
     model = bench.model(average)
     model.latent_space.vae = vae
     return bench.looked(model, average, seed)
@@ -153,13 +158,13 @@ def unscaled(bench, seed, average, last_weights):
 
 def unit_range(bench, seed, average, last_weights):
     wrong = data.to_float(bench.train.images) / 2 + 0.5
-    average, _, _ = bench.trained(seed, bench.encoded(wrong))
+    average, _ = bench.trained(seed, bench.encoded(wrong))
     images = data.to_float(bench.test.images) / 2 + 0.5
     return bench.looked(bench.model(average), average, seed, images)
 
 
 def with_dropout(bench, seed, average, last_weights):
-    average, _, _ = bench.trained(seed, dropout=0.2)
+    average, _ = bench.trained(seed, dropout=0.2)
     model = bench.model(average)
     model.denoiser.train()
     return bench.looked(model, average, seed)
@@ -177,7 +182,7 @@ def stored() -> dict:
 
 def measure_one(bench: Bench, seed: int):
     began = time.process_time()
-    average, last_weights, losses = bench.trained(seed)
+    average, last_weights = bench.trained(seed)
     found = {"healthy": bench.looked(bench.model(average), average, seed)}
     for name, mistake in MISTAKES.items():
         found[name] = mistake(bench, seed, average, last_weights)
@@ -194,7 +199,7 @@ def counts(kept: dict) -> dict[str, tuple[int, int, int]]:
     """{mistake: (runs, those that left a bound, those whose own number left its bound first)}."""
     found = {}
     for name in ["healthy", *NAMED]:
-        rows = [run[name]["left"] for run in kept["runs"].values()]
+        rows = [run[name]["left"] + run[name]["training"] for run in kept["runs"].values()]
         own = NAMED.get(name)
         first = sum(bool(left) and left[0] == own for left in rows)
         found[name] = len(rows), sum(map(bool, rows)), first

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import torch
 
-from minildm import MinildmError
 from minildm.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from minildm.diffusion.guidance import guided
 from minildm.diffusion.samplers import ddim, last
@@ -34,12 +33,14 @@ BOUNDS = (
           "vae.fit_latent_stats(images); normalise before the denoiser, denormalise after it"),
     Bound("two_calls", 1, 0, 1e-3, "the same question gets two answers: dropout is on",
           "model.eval() before drawing"),
+    Bound("loaded_part", 1, 1, 1, "some of the saved tensors are not in this network",
+          "load_state_dict(strict=True); compare the names of both sides"),
     Bound("average_gap", 1, 0, 1e-3, "these are not the averaged weights",
           "load the average (EMA) into the network that draws"),
     Bound("misread", 1, 0, 1.2, "another prediction type or schedule reads this network better",
           "take those of the training: see best_reading"),
     Bound("against_linear", 1, 0, 1, "the guess is worse than a factor times x_t",
-          "look for weights that were not loaded (strict=False), and at the times"),
+          "train longer; look at the times, and for weights that were not loaded"),
     Bound("label_gain", 1, 0.02, 1, "the labels do not help to guess the data",
           "look at a few pictures of training beside their labels"),
     Bound("null_off", 1, 0, 0.5, "the null's answer is not the mean of the classes' answers",
@@ -109,14 +110,22 @@ def two_calls(guess: Callable, x, t, labels):
     return (first - second).square().mean().sqrt() / first.square().mean().sqrt()
 
 
-def average_gap(weights: dict, average: dict):
-    """The distance of a network's weights to their average, both by name, relative to its length.
+def average_gap(weights: dict, saved: dict):
+    """The distance of weights to those of the same names that were saved, over the length of these.
     """
-    if missing := average.keys() - weights.keys():
-        raise MinildmError(f"the average has {min(missing)}, the network has not", "average_gap",
-                           "pass the average of this network")
-    apart = sum((weights[name] - average[name]).double().square().sum() for name in average)
-    return (apart / sum(t.double().square().sum() for t in average.values())).sqrt()
+    common = weights.keys() & saved.keys()
+    apart = sum((weights[name] - saved[name]).double().square().sum() for name in common)
+    length = sum(saved[name].double().square().sum() for name in common)
+    return (apart / length).sqrt() if common else torch.tensor(1.0)
+
+
+def loaded_part(weights: dict, saved: dict) -> float:
+    """The share of the saved tensors that the network has, where it has some of them; else 1.
+
+    None at all are another set of weights, as those that were not averaged: see `average_gap`.
+    """
+    there = [name in weights and torch.equal(weights[name], saved[name]) for name in saved]
+    return sum(there) / len(there) if any(there) else 1.0
 
 
 def best_reading(denoiser: Denoiser, data, labels, seed: int = 0) -> dict[tuple, float]:
@@ -141,19 +150,22 @@ def best_reading(denoiser: Denoiser, data, labels, seed: int = 0) -> dict[tuple,
 
 @torch.no_grad()
 def look_over(model, images, labels, classifier: Callable | None = None,
-              average: dict | None = None, draw: Callable | None = None,
+              saved: dict | None = None, draw: Callable | None = None,
               seed: int = 0) -> dict[str, float]:
     """The numbers of a `LatentDiffusion` on the CPU, by the names of `BOUNDS`.
 
     images (N, C, H, W), uint8 or what is fed to the VAE, of the labels (N,); a hundred will do.
-    classifier: pictures to logits. average: the averaged weights by name. draw(labels) -> latents
-    takes the place of the model's own sampler. Numbers whose parts are missing are left out.
+    classifier: pictures to logits. saved: the averaged weights of a checkpoint, by name.
+    draw(labels) -> latents takes the place of the model's own sampler. Numbers whose parts are
+    missing are left out.
     """
     pictures = to_float(images) if images.dtype == torch.uint8 else images
     numbers, data = of_pictures(model, pictures)
     numbers |= of_guess(model, data, labels, seed)
-    if average is not None:
-        numbers["average_gap"] = average_gap(model.denoiser.network.state_dict(), average)
+    if saved is not None:
+        weights = model.denoiser.network.state_dict()
+        numbers["loaded_part"] = loaded_part(weights, saved)
+        numbers["average_gap"] = average_gap(weights, saved)
     numbers |= of_drawing(model, data, classifier, draw or sampler_of(model, seed))
     return {name: float(value) for name, value in numbers.items()}
 

@@ -18,6 +18,7 @@ import torch
 from benchmarks.claims import claims_of, machine
 from minildm import LatentDiffusion, data
 from minildm.conditioners import Labels
+from minildm.course.hunting import counts
 from minildm.course.patients import fit, fresh, in_units
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.guidance import Cfg
@@ -188,22 +189,11 @@ def measure_one(bench: Bench, seed: int):
         found[name] = mistake(bench, seed, average, last_weights)
     for name, row in found.items():
         print(f"seed {seed}, {name}: {row}", flush=True)
-    kept = stored() | {"steps": STEPS, "digits": DIGITS, "seen": SEEN, "hardware": machine(),
+    kept = stored() | {"steps": STEPS, "digits": DIGITS, "seen": SEEN, "named": NAMED, "hardware": machine(),
                        "day": time.strftime("%Y-%m-%d")}
     seconds = round(time.process_time() - began, 1)
     kept.setdefault("runs", {})[str(seed)] = {"seconds": seconds, **found}
     STORED.write_text(json.dumps(kept, indent=1) + "\n")
-
-
-def counts(kept: dict) -> dict[str, tuple[int, int, int]]:
-    """{mistake: (runs, those that left a bound, those whose own number left its bound first)}."""
-    found = {}
-    for name in ["healthy", *NAMED]:
-        rows = [run[name]["left"] + run[name]["training"] for run in kept["runs"].values()]
-        own = NAMED.get(name)
-        first = sum(bool(left) and left[0] == own for left in rows)
-        found[name] = len(rows), sum(map(bool, rows)), first
-    return found
 
 
 def measure():

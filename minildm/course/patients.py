@@ -6,6 +6,7 @@ lesson, and of the benchmark of the monitor, is this run with one thing wrong.
 
 import copy
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,20 @@ def fit(network, latents, labels, steps: int, generator, loss=velocity_loss, lr:
 
 
 @torch.no_grad()
+def draw(network, x, labels, steps: int = 20, start: float = 1.0, scale: float = 1.0):
+    """Euler's method from x at time `start` to the data, with guidance away from the null."""
+    null = torch.full_like(labels, network.null_context)
+    times = torch.linspace(start, 0, steps + 1)
+    for t, s in pairwise(times):
+        velocity = network(x, t, labels)
+        if scale != 1:
+            untold = network(x, t, null)
+            velocity = untold + scale * (velocity - untold)
+        x = x + (s - t) * velocity
+    return x
+
+
+@torch.no_grad()
 def in_units(vae, unit: float):
     """The same VAE, whose raw latents are `unit` times as large, their scale not yet measured.
 
@@ -96,3 +111,13 @@ def in_units(vae, unit: float):
     other.latent_mean.zero_()
     other.latent_std.fill_(1)
     return other
+
+
+def compiled_checkpoint(network, parts=("up_blocks", "mid_block")) -> dict:
+    """The tensors of a network by name, as a training saves them that had compiled some parts."""
+    found = {}
+    for name, tensor in network.state_dict().items():
+        part, rest = name.split(".", 1)
+        inside = "_orig_mod." if part in parts else ""
+        found[f"network.{part}.{inside}{rest}"] = tensor.clone()
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 
+from minildm import MinildmError
 from minildm.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from minildm.diffusion.guidance import guided
 from minildm.diffusion.samplers import ddim, last
@@ -151,14 +152,17 @@ def best_reading(denoiser: Denoiser, data, labels, seed: int = 0) -> dict[tuple,
 @torch.no_grad()
 def look_over(model, images, labels, classifier: Callable | None = None,
               saved: dict | None = None, draw: Callable | None = None,
-              seed: int = 0) -> dict[str, float]:
+              seed: int = 0, many: int = 100) -> dict[str, float]:
     """The numbers of a `LatentDiffusion` on the CPU, by the names of `BOUNDS`.
 
     images (N, C, H, W), uint8 or what is fed to the VAE, of the labels (N,); a hundred will do.
     classifier: pictures to logits. saved: the averaged weights of a checkpoint, by name.
-    draw(labels) -> latents takes the place of the model's own sampler. Numbers whose parts are
-    missing are left out.
+    draw(labels) -> latents takes the place of the model's own sampler; `many` are drawn. Numbers
+    whose parts are missing are left out.
     """
+    if not hasattr(model.conditioner, "null_label"):
+        raise MinildmError("this model draws no labels", "look_over",
+                           "use squared_error and against_linear with its own guess")
     pictures = to_float(images) if images.dtype == torch.uint8 else images
     numbers, data = of_pictures(model, pictures)
     numbers |= of_guess(model, data, labels, seed)
@@ -166,7 +170,7 @@ def look_over(model, images, labels, classifier: Callable | None = None,
         weights = model.denoiser.network.state_dict()
         numbers["loaded_part"] = loaded_part(weights, saved)
         numbers["average_gap"] = average_gap(weights, saved)
-    numbers |= of_drawing(model, data, classifier, draw or sampler_of(model, seed))
+    numbers |= of_drawing(model, data, classifier, draw or sampler_of(model, seed), many)
     return {name: float(value) for name, value in numbers.items()}
 
 
@@ -217,9 +221,9 @@ def sampler_of(model, seed: int) -> Callable:
     return draw
 
 
-def of_drawing(model, data, classifier, draw: Callable) -> dict:
-    """Numbers of 100 latents that `draw` makes, beside those of the data."""
-    labels = torch.arange(100) % len(model.class_names)
+def of_drawing(model, data, classifier, draw: Callable, many: int) -> dict:
+    """Numbers of so many latents that `draw` makes, beside those of the data."""
+    labels = torch.arange(many) % len(model.class_names)
     latents = draw(labels)
     numbers = {"drawn_std": latents.std() / data.std()}
     if classifier is not None:

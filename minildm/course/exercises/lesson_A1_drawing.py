@@ -5,14 +5,16 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from minildm.course import patients
 from minildm.course.exercises.answer import Raised
 from minildm.course.exercises.compare import describe, fail
 from minildm.course.exercises.fakes import Network, randn
 from minildm.course.exercises.harness import check
+from minildm.course.patients import compiled_checkpoint
 from minildm.diffusion import guidance, samplers
 from minildm.nn.unet import UNet, UNetConfig
 
-SAMPLERS = [samplers.ddim, samplers.euler, samplers.heun, samplers.dpmpp_2m]
+SAMPLERS = [patients.draw, samplers.ddim, samplers.euler, samplers.heun, samplers.dpmpp_2m]
 
 
 class Told(Network):
@@ -134,16 +136,6 @@ def mended_c(tensors, config):
     return network.eval()
 
 
-def checkpoint_of(network, parts=("up_blocks", "mid_block")) -> dict:
-    """The tensors of a network as a training with compiled parts saves them."""
-    found = {}
-    for name, tensor in network.state_dict().items():
-        part, rest = name.split(".", 1)
-        inside = "_orig_mod." if part in parts else ""
-        found[f"network.{part}.{inside}{rest}"] = tensor.clone()
-    return found
-
-
 def small_unet(widths, classes: int, seed: int) -> UNet:
     """A U-Net with weights none of which is zero."""
     config = UNetConfig(2, 2, widths, (False, True), blocks=1, context_dim=6, heads=2, groups=4,
@@ -160,7 +152,7 @@ def check_mended_c(answer):
     for widths, classes, parts in (((8, 12), 3, ("up_blocks", "mid_block")),
                                    ((4, 8), 5, ("down_blocks", "time_embedding"))):
         source = small_unet(widths, classes, seed=classes)
-        tensors = checkpoint_of(source, parts)
+        tensors = compiled_checkpoint(source, parts)
         network = answer(tensors, source.config)
         if not isinstance(network, nn.Module):
             fail(f"return the network: this is {describe(network)}")

@@ -91,7 +91,8 @@ class Ward:
         The curve is that of the losses, or else of the size of x at each call of the network.
         """
         watched = Watched(network)
-        self.pictures[name] = self.decoded(draw(watched, self.noise, self.asked, self.steps, **words))
+        first = draw(watched, self.noise, self.asked, self.steps, **words)
+        self.pictures[name] = self.decoded(first)
         self.curves[name] = losses or watched.line
         guided = bool(words)
         guess = guess_of(draw, network, **({"scale": 1.0} if guided else {}))
@@ -160,10 +161,10 @@ def show_case(curves: dict, pictures: dict, alt: str, smooth: bool = False, **la
         if smooth:
             window = max(1, len(y) // 20)
             x, y = list(x)[window - 1:], running_mean(y, window)
-        left.plot(x, y, styles[i % 3], label=name, linewidth=1.6)
+        left.plot(list(x), y.tolist(), styles[i % 3], label=name, linewidth=1.6)
     left.set(**labels)
     left.legend()
-    right.imshow(montage(pictures.values()), cmap="gray", vmin=-1, vmax=1,
+    right.imshow(montage(pictures.values()).numpy(), cmap="gray", vmin=-1, vmax=1,
                  interpolation="nearest")
     side = 32
     right.set_yticks([side * (i + 0.5) for i in range(len(pictures))], list(pictures))

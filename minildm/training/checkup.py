@@ -15,7 +15,7 @@ from minildm import MinildmError
 from minildm.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from minildm.diffusion.guidance import guided
 from minildm.diffusion.samplers import ddim, last
-from minildm.diffusion.schedules import Schedule, add_noise, cosine, flow, linear
+from minildm.diffusion.schedules import Schedule, add_noise, at_ratio, cosine, flow, linear
 from minildm.images import pad_to, to_float
 from minildm.training.monitor import Bound, Violation
 
@@ -38,7 +38,7 @@ BOUNDS = (
           "load_state_dict(strict=True); compare the names of both sides"),
     Bound("average_gap", 1, 0, 1e-3, "these are not the averaged weights",
           "load the average (EMA) into the network that draws"),
-    Bound("misread", 1, 0, 1.2, "another prediction type or schedule reads this network better",
+    Bound("misread", 1, 0, 1.05, "another prediction type or schedule reads this network better",
           "take those of the training: see best_reading"),
     Bound("against_linear", 1, 0, 1, "the guess is worse than a factor times x_t",
           "train longer; look at the times, and for weights that were not loaded"),
@@ -132,17 +132,22 @@ def loaded_part(weights: dict, saved: dict) -> float:
 def best_reading(denoiser: Denoiser, data, labels, seed: int = 0) -> dict[tuple, float]:
     """{(prediction type, schedule): squared error}, least first: how a network may be read.
 
-    Schedules are "own", the denoiser's, and those of `SCHEDULES` that are others.
+    Schedules are "own", the denoiser's, and those of `SCHEDULES` that are others. All are asked at
+    times of one signal-to-noise ratio, so that x_t tells equally much of the data.
     """
-    schedules = {"own": denoiser.schedule}
-    schedules |= {name: other for name, other in SCHEDULES.items() if other != denoiser.schedule}
+    own = denoiser.schedule
+    schedules = {"own": own}
+    schedules |= {name: other for name, other in SCHEDULES.items() if other != own}
+    t = torch.tensor(TIMES, dtype=torch.float64)
+    ratio = own.sigma(t) / own.alpha(t)
     found = {}
     for name, schedule in schedules.items():
+        times = TIMES if schedule is own else at_ratio(schedule, ratio).tolist()
         for kind in PREDICTION_TYPES:
             read = Denoiser(denoiser.network, schedule, kind, t_offset=denoiser.t_offset)
             # the same draws for each reading
             generator = torch.Generator().manual_seed(seed)
-            errors = [squared_error(read, schedule, data, labels, t, generator) for t in TIMES]
+            errors = [squared_error(read, schedule, data, labels, t, generator) for t in times]
             found[kind, name] = (sum(errors) / len(errors)).item()
     return dict(sorted(found.items(), key=lambda item: item[1]))
 

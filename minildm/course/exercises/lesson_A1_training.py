@@ -140,7 +140,7 @@ def check_mended_f(answer):
 
 
 def judge_pairs(seen, n: int, epochs: int):
-    """Raise Wrong unless each epoch shows all pictures in an order of its own, with their labels."""
+    """Raise Wrong unless each epoch shows all pictures in a fresh order, with their labels."""
     per_epoch = -(-n // 64)
     if len(seen) != epochs * per_epoch:
         fail(f"the loss is asked {len(seen)} times: {epochs} epochs of {n} pictures in batches of "

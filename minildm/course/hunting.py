@@ -91,9 +91,11 @@ class Ward:
         The curve is that of the losses, or else of the size of x at each call of the network.
         """
         watched = Watched(network)
+        # one noise for all patients: what differs is theirs
         first = draw(watched, self.noise, self.asked, self.steps, **words)
         self.pictures[name] = self.decoded(first)
         self.curves[name] = losses or watched.line
+        # a guided draw is asked for its label's and its null's answer
         guided = bool(words)
         guess = guess_of(draw, network, **({"scale": 1.0} if guided else {}))
         null_guess = null_of(draw, network, **({"scale": 0.0} if guided else {}))
@@ -153,11 +155,13 @@ def show_case(curves: dict, pictures: dict, alt: str, smooth: bool = False, **la
     import matplotlib.pyplot as plt
 
     height = max(1.9, 0.56 * len(pictures) + 0.35)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), width_ratios=[1, 2])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), width_ratios=[1, 2.4])
     styles = "-", "--", ":"
+    # other styles as well as colours: curves may cover each other
     for i, (name, line) in enumerate(curves.items()):
         x, y = line if isinstance(line, tuple) else (range(1, len(line) + 1), line)
         y = torch.as_tensor(y, dtype=torch.float64)
+        # single steps of a loss are too noisy to compare by eye
         if smooth:
             window = max(1, len(y) // 20)
             x, y = list(x)[window - 1:], running_mean(y, window)
@@ -166,6 +170,7 @@ def show_case(curves: dict, pictures: dict, alt: str, smooth: bool = False, **la
     left.legend()
     right.imshow(montage(pictures.values()).numpy(), cmap="gray", vmin=-1, vmax=1,
                  interpolation="nearest")
+    # a picture and the gap on both of its sides
     side = 32
     right.set_yticks([side * (i + 0.5) for i in range(len(pictures))], list(pictures))
     right.set_xticks([])

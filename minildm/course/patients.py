@@ -33,6 +33,7 @@ class SmallNetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, numbers)
+        # it begins by saying (nearly) nothing
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x, t, labels):
@@ -55,6 +56,7 @@ def fresh(seed: int = 0, **words) -> SmallNetwork:
 
 def velocity_loss(network, latents, labels, generator, share: float = 0.1):
     """Flow matching's loss, with a share of the labels replaced by the null."""
+    # the order of the draws is part of a run
     t = logit_normal(len(latents), generator)
     noise = torch.randn(latents.shape, generator=generator)
     dropped = torch.rand(len(labels), generator=generator) < share
@@ -89,6 +91,7 @@ def draw(network, x, labels, steps: int = 20, start: float = 1.0, scale: float =
     times = torch.linspace(start, 0, steps + 1)
     for t, s in pairwise(times):
         velocity = network(x, t, labels)
+        # at 1 the null has no say: one call instead of two
         if scale != 1:
             untold = network(x, t, null)
             velocity = untold + scale * (velocity - untold)
@@ -103,6 +106,7 @@ def in_units(vae, unit: float):
     The copies are the same: the encoder's last layer multiplies, the decoder's first one divides.
     """
     other = copy.deepcopy(vae)
+    # the encoder's last layer makes means, then log variances
     half = vae.config.latent_channels
     other.quant_conv.weight[:half] *= unit
     other.quant_conv.bias[:half] *= unit

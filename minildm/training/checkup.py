@@ -84,6 +84,7 @@ def against_linear(guess: Callable, schedule: Schedule, data, labels, t: float, 
 def label_gain(guess: Callable, null_guess: Callable, schedule: Schedule, data, labels, t: float,
                generator):
     """The share of the squared error that knowing the labels takes away, with the same noise."""
+    # the same noise twice: the gain is a small difference
     state = generator.get_state()
     told = squared_error(guess, schedule, data, labels, t, generator)
     generator.set_state(state)
@@ -125,6 +126,7 @@ def loaded_part(weights: dict, saved: dict) -> float:
 
     None at all are another set of weights, as those that were not averaged: see `average_gap`.
     """
+    # bit for bit: a loaded tensor is the saved one
     there = [name in weights and torch.equal(weights[name], saved[name]) for name in saved]
     return sum(there) / len(there) if any(there) else 1.0
 
@@ -228,6 +230,7 @@ def sampler_of(model, seed: int) -> Callable:
 
 def of_drawing(model, data, classifier, draw: Callable, many: int) -> dict:
     """Numbers of so many latents that `draw` makes, beside those of the data."""
+    # all classes equally often
     labels = torch.arange(many) % len(model.class_names)
     latents = draw(labels)
     numbers = {"drawn_std": latents.std() / data.std()}

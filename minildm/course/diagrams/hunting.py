@@ -8,11 +8,12 @@ QUESTIONS = (
     ("pictures in [−1, 1]?", "least pixel", "range: images * 2 − 1"),
     ("latents of std 1?", "std of latents", "scale: measure it, then normalise"),
     ("the same answer twice?", "two calls", "dropout is on: eval()"),
-    ("are these the averaged weights?", "gap to the average", "EMA not loaded"),
+    ("are these the saved weights?", "loaded part, gap to the average",
+     "strict=False, or EMA not loaded"),
     ("is this the best reading?", "against other readings",
      "prediction type, schedule, meaning of t"),
     ("better than a factor times $x_t$?", "against linear",
-     "weights not loaded, or too little training"),
+     "too little training, or the loop's own step"),
     ("do labels help the guess?", "gain from labels", "labels shuffled, or never told"),
     ("is the null the classes' mean?", "null off", "another null label"),
     ("drawn as large as the data?", "std of the drawn", "the sampler: grid, schedule, noise"),
@@ -24,6 +25,7 @@ def decision_tree():
     gap = 0.62
     height = gap * len(QUESTIONS) + 0.85
     figure, axes = page(height)
+    # each question below the one before it
     before = None
     for i, (question, number, cause) in enumerate(QUESTIONS):
         y = height - 0.4 - gap * i
@@ -64,6 +66,7 @@ def where_to_measure():
     arrow(axes, sampler.left, drawn.right)
     arrow(axes, drawn.left, decode.right)
     arrow(axes, decode.left, shown.right)
+    # what is measured stands below the place
     for x, y, text in ((0.65, 1.85, "least pixel"), (3.35, 1.85, "std of latents"),
                        (5.6, 1.75, "two calls, null off,\ngap to the average"),
                        (4.4, 0.25, "std of the drawn"), (1.2, 0.25, "labels read")):

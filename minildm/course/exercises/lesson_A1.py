@@ -34,6 +34,7 @@ def check_against_linear(answer):
         network = Network()
         got = follows_generator(answer, lambda g, n=network, d=data, k=labels, t=t: (n, d, k, t, g))
         want = against_linear(Network(), data, labels, t, generator())
+        # what the answer saw, from the same draw
         x, noise = noised(data, t, generator())
         error = (Network()(x, t, labels) - data).square().mean()
         v = data.var()
@@ -64,6 +65,7 @@ def check_label_gain(answer):
             answer, lambda g, n=network, u=null_guess, d=data, k=labels, t=t: (n, u, d, k, t, g))
         want = label_gain(network, null_guess, data, labels, t, generator())
         source = generator()
+        # a second draw goes on where the first ended
         x, _ = noised(data, t, source)
         other, _ = noised(data, t, source)
         told, untold, apart = (
@@ -86,6 +88,7 @@ def check_null_off(answer):
     for shape, classes in ((4, 2, 3, 5), 3), ((7, 2), 6):
         noise, network = randn(*shape, seed=4), Network()
 
+        # what a class says depends on the time, so that a wrong time is seen
         def guess(x, t, labels, network=network):
             return network(x, t, labels) + 0.3 * t * expand(torch.sin(labels.float()), x)
 

@@ -77,6 +77,7 @@ def check_mended_a(answer):
 
 def judge_drawing(answer, right, wrong: dict, make, *more):
     """Compare draws of odd shapes, numbers of steps and starts with the right one."""
+    # one of three steps from the noise, one from halfway, a single step
     for shape, steps, start in ((3, 2, 4, 5), 3, 1.0), ((4, 6), 5, 0.7), ((2, 3), 1, 0.4):
         network, x = make(), randn(*shape, seed=steps)
         labels = torch.arange(shape[0]) % 3
@@ -157,6 +158,7 @@ def check_mended_c(answer):
         if not isinstance(network, nn.Module):
             fail(f"return the network: this is {describe(network)}")
         judge_loaded(network, source)
+        # loading must be strict, not only right today
         for name in list(tensors)[3], list(tensors)[-1]:
             less = {key: value for key, value in tensors.items() if key != name}
             refuses(answer, less, source.config, f"without {name}")

@@ -89,6 +89,7 @@ def check_mended_e(answer):
         compare(losses, torch.tensor(want), tol=1e-3, where="the losses")
         compare(network.weight.detach(), moved.weight.detach(), tol=1e-3,
                 where="the trained network")
+        # the loop is right: what is left is which weights come back
         got = average.weight.detach()
         if close(got, right.weight.detach(), 1e-3):
             if average.training:
@@ -141,6 +142,7 @@ def check_mended_f(answer):
 
 def judge_pairs(seen, n: int, epochs: int):
     """Raise Wrong unless each epoch shows all pictures in a fresh order, with their labels."""
+    # the last batch of an epoch may be smaller
     per_epoch = -(-n // 64)
     if len(seen) != epochs * per_epoch:
         fail(f"the loss is asked {len(seen)} times: {epochs} epochs of {n} pictures in batches of "
@@ -231,6 +233,7 @@ def check_mended_g(answer):
         latents, result = prepared(answer, vae, pictures, torch.arange(40) % 10, 6)
         if latents.shape != raw.shape:
             compare(latents, raw, where="the latents")
+        # one factor for all, or one a channel: both are right
         size = latents.std().item()
         if close(latents, raw, 1e-3):
             fail(f"the network is trained on latents of std {size:.1f}: it is still the patient")

@@ -189,8 +189,8 @@ def measure_one(bench: Bench, seed: int):
         found[name] = mistake(bench, seed, average, last_weights)
     for name, row in found.items():
         print(f"seed {seed}, {name}: {row}", flush=True)
-    kept = stored() | {"steps": STEPS, "digits": DIGITS, "seen": SEEN, "named": NAMED, "hardware": machine(),
-                       "day": time.strftime("%Y-%m-%d")}
+    kept = stored() | {"steps": STEPS, "digits": DIGITS, "seen": SEEN, "named": NAMED,
+                       "hardware": machine(), "day": time.strftime("%Y-%m-%d")}
     seconds = round(time.process_time() - began, 1)
     kept.setdefault("runs", {})[str(seed)] = {"seconds": seconds, **found}
     STORED.write_text(json.dumps(kept, indent=1) + "\n")

@@ -12,8 +12,9 @@ ALT = {
         "Four rows of digits. A: fat; A mended: with strokes of usual width. B: a thin zero and a "
         "six in two parts; B mended: a bold zero and a whole six.",
     "C":
-        "Left, the size of x: the healthy run's falls to 0.7 and comes back to 1, C's rises to "
-        "1.4. Right, the healthy digits, and C's strokes and specks, none of which is a digit.",
+        "Left, the size of x: the healthy run's falls to 0.7 and comes back to 1, C's stays near "
+        "1 and rises to 1.2. Right, the healthy digits, and C's strokes and specks, none of "
+        "which is a digit.",
     "D":
         "Left, the size of x: the healthy run's falls to 0.7 and comes back to 1, D's stays near "
         "1 and then rises to 2. Right, the healthy digits, and D's bright specks around dark "

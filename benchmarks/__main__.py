@@ -16,7 +16,8 @@ BENCHMARKS = (
     "demo", "vae", "memory", "zoo", "prior", "sharp", "copies", "metrics", "clip",
     "captions", "scenes", "pointing", "guidance", "guidance_scales", "editing", "control",
     "restoration", "cifar", "equal_cost", "fashion", "steps", "quality", "samplers", "fewstep",
-    "dit", "parity", "published_speed", "peers", "gpu", "kill", "lessons", "unit", "video")
+    "dit", "parity", "published_speed", "peers", "gpu", "kill", "lessons", "unit", "video",
+    "monitor")
 
 
 def main(names: list[str]) -> int:

@@ -1,175 +1,316 @@
-"""Appendix A1's checks: right answers in any style pass; wrong ones are told what is wrong."""
+"""A1's checks: mended cells pass in any style; the patients, and what is mended wrongly, are told so."""
 
+import copy
+import inspect
+import textwrap
+from itertools import pairwise
 
+import torch.nn.functional as F
 from support.answers import right_and_wrong
 
-DOCTOR = """
-if {scale}:
-    return "scale"
-if {idle}:
-    return "not learning"
-if {collapse}:
-    return "collapse"
-if {critic}:
-    return "critic"
-return "healthy"
+from minildm import data
+from minildm.nn.unet import UNet
+
+HELPERS = {"copy": copy, "F": F, "pairwise": pairwise, "UNet": UNet, "data": data}
+
+
+def changed(body: str, *pairs):
+    """The body with each old piece, which must be there, in its new form."""
+    for old, new in pairs:
+        assert old in body, old
+        body = body.replace(old, new)
+    return body
+
+
+# ---- the three numbers
+
+AGAINST = """
+    noise = torch.randn(data.shape, generator=generator)
+    x = (1 - t) * data + t * noise
+    error = (guess(x, torch.tensor(t), labels) - data).square().mean()
+    v = data.var()
+    return error / (v * t**2 / ((1 - t)**2 * v + t**2))
 """
-PARTS = {"scale": "'data_std' in numbers and not 0.3 < numbers['data_std'] < 1.7",
-         "idle": "numbers.get('unexplained', 0) > 0.9",
-         "collapse": "numbers.get('kl', 1) < 0.1",
-         "critic": "numbers.get('real', 0) > 0.98 and numbers.get('fake', 0) > 0.98"}
+GAIN = """
+    noise = torch.randn(data.shape, generator=generator)
+    t = torch.tensor(t)
+    x = torch.lerp(data, noise, t)
+    told = F.mse_loss(guess(x, t, labels), data)
+    untold = F.mse_loss(null_guess(x, t), data)
+    return 1 - told / untold
+"""
+OFF = """
+    t = torch.tensor(1.0)
+    answers = [guess(noise, t, torch.full((len(noise),), c)) for c in range(classes)]
+    answers = torch.stack(answers)
+    mean = answers.mean(0)
+    off = (null_guess(noise, t) - mean).square().mean()
+    return off / (answers - mean).square().mean()
+"""
 
+# ---- the mended cells
 
-def doctor(**changed):
-    return DOCTOR.format(**PARTS | changed)
-
+WALK = """
+    times = torch.linspace(start, 0, steps + 1)
+    for t, s in pairwise(times):
+        v = network(x, t, labels)
+        x0 = x - t * v
+        eps = x + (1 - t) * v
+        x = (1 - s) * x0 + s * eps
+    return x
+"""
+SHORT_WALK = """
+    for i in range(steps):
+        t, s = start * (1 - i / steps), start * (1 - (i + 1) / steps)
+        x = x + (s - t) * network(x, t, labels)
+    return x
+"""
+GUIDED = """
+    null = torch.full_like(labels, network.null_context)
+    times = torch.linspace(start, 0, steps + 1)
+    for t, s in pairwise(times):
+        told, untold = network(x, t, labels), network(x, t, null)
+        x = x + (s - t) * (untold + scale * (told - untold))
+    return x
+"""
+LOAD = """
+    network = UNet(config)
+    own = {}
+    for name, tensor in tensors.items():
+        own[name.removeprefix("network.").replace("_orig_mod.", "")] = tensor.float()
+    network.load_state_dict(own, strict=True)
+    return network.eval()
+"""
+BY_HAND = """
+    network = UNet(config)
+    own = network.state_dict()
+    named = {name.split("network.", 1)[1].replace("_orig_mod.", ""): t for name, t in tensors.items()}
+    missing, strange = own.keys() - named.keys(), named.keys() - own.keys()
+    if missing or strange:
+        raise ValueError(f"missing {missing}, strange {strange}")
+    for name, tensor in own.items():
+        tensor.copy_(named[name])
+    network.eval()
+    return network
+"""
+AVERAGE = """
+    average = copy.deepcopy(network)
+    shadow = {name: p.detach().clone() for name, p in network.named_parameters()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = []
+    for i in range(1, steps + 1):
+        rows = torch.randint(len(latents), (64,), generator=generator)
+        value = loss(network, latents[rows], labels[rows], generator)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        keep = min(decay, (1 + i) / (10 + i))
+        for name, p in network.named_parameters():
+            shadow[name].lerp_(p.detach(), 1 - keep)
+        losses.append(value.item())
+    average.load_state_dict(shadow)
+    return average.eval(), losses
+"""
+EPOCHS = """
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(epochs):
+        order = torch.randperm(len(latents), generator=generator)
+        latents, labels = latents[order], labels[order]
+        for rows in torch.arange(len(latents)).split(64):
+            value = loss(network, latents[rows], labels[rows], generator)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(value.item())
+    return network.eval(), losses
+"""
+SCALED = """
+    with torch.no_grad():
+        vae.fit_latent_stats(pictures)
+        latents = vae.normalise(vae.encode(pictures).mean)
+        network = train(latents, labels)
+        return network, latents, vae.decode(vae.denormalise(draw(network)))
+"""
+ONE_FACTOR = """
+    with torch.no_grad():
+        raw = torch.cat([vae.encode(part).mean for part in pictures.split(500)])
+        scale = 1 / raw.std()
+    network = train(scale * raw, labels)
+    with torch.no_grad():
+        return network, scale * raw, vae.decode(draw(network) / scale)
+"""
+RANGE = """
+    pictures = data.to_float(images)
+    with torch.no_grad():
+        latents = vae.normalise(torch.cat([vae.encode(part).mean for part in pictures.split(500)]))
+    network = train(latents, labels)
+    with torch.no_grad():
+        drawn = vae.decode(vae.denormalise(draw(network)))
+    return network, latents, drawn.clamp(-1, 1)
+"""
 
 RIGHT = [
-    ("horizon", "1 / (1 - decay)"),
-    ("horizon", "return (1 - decay)**-1"),
-    ("horizon", "n = int(60 / (1 - decay))\nreturn math.fsum(decay**i for i in range(n))"),
-    ("horizon", "return torch.tensor(1 - decay, dtype=torch.float64).reciprocal()"),
-    ("in_range", "bool(images.min() < 0 and images.abs().max() < 2)"),
-    ("in_range", "return (images.min() < 0) & (images.max() < 1.5) & (images.min() > -1.5)"),
-    ("in_range", "low, high = images.min().item(), images.max().item()\n"
-                 "return -1.2 <= low < 0 and high <= 1.2"),
-    ("in_range", """
-        if not (images < 0).any():
-            return False
-        for image in images:
-            if image.abs().max() > 1.1:
-                return False
-        return True
-     """),
-    ("diagnose", doctor()),
-    ("diagnose", doctor(scale="abs(math.log(numbers.get('data_std', 1))) > 0.7",
-                        idle="numbers.get('unexplained', 0) >= 0.85",
-                        collapse="numbers.get('kl', 9) < 0.5",
-                        critic="min(numbers.get('real', 0), numbers.get('fake', 0)) > 0.95")),
-    ("diagnose", """
-        ill = []
-        for name, value in numbers.items():
-            if name == "data_std" and (value < 0.5 or value > 2):
-                ill.append("scale")
-            elif name == "unexplained" and value > 0.9:
-                ill.append("not learning")
-            elif name == "kl" and value < 0.1:
-                ill.append("collapse")
-        if numbers.get("real", 0) + numbers.get("fake", 0) > 1.95:
-            ill.append("critic")
-        return ill[0] if ill else "healthy"
-     """),
+    ("against_linear", AGAINST),
+    ("against_linear", changed(AGAINST, ("(v * t**2 / ((1 - t)**2 * v + t**2))",
+                                         "(1 / (1 / v + ((1 - t) / t)**2))"))),
+    ("label_gain", GAIN),
+    ("label_gain", changed(GAIN, ("1 - told / untold", "(untold - told) / untold"))),
+    ("null_off", OFF),
+    ("null_off", changed(OFF, ("(answers - mean).square().mean()",
+                               "answers.var(0, correction=0).mean()"))),
+    ("mended_a", WALK), ("mended_a", SHORT_WALK), ("mended_d", WALK), ("mended_d", SHORT_WALK),
+    ("mended_b", GUIDED),
+    ("mended_b", changed(GUIDED, ("untold + scale * (told - untold)",
+                                  "scale * told + (1 - scale) * untold"))),
+    ("mended_c", LOAD), ("mended_c", BY_HAND),
+    ("mended_c", changed(LOAD, ("strict=True", "assign=True"))),
+    ("mended_e", AVERAGE),
+    ("mended_e", changed(AVERAGE, ("    average.load_state_dict(shadow)\n", """
+    with torch.no_grad():
+        for name, p in average.named_parameters():
+            p.copy_(shadow[name])
+"""))),
+    ("mended_f", EPOCHS),
+    ("mended_f", changed(EPOCHS, ("        latents, labels = latents[order], labels[order]\n", ""),
+                         ("torch.arange(len(latents)).split", "order.split"))),
+    ("mended_g", SCALED), ("mended_g", ONE_FACTOR),
+    ("mended_g", changed(ONE_FACTOR, ("1 / raw.std()", "1 / raw.std((0, 2, 3), keepdim=True)"))),
+    ("mended_h", RANGE),
+    ("mended_h", changed(RANGE, ("data.to_float(images)", "images.float() / 255 * 2 - 1"))),
+    ("mended_h", changed(RANGE, (".clamp(-1, 1)", ""))),
 ]
 
-WRONG_HORIZON = [
-    ("one step short", "decay / (1 - decay)"),
-    ("too many", "1 + 1 / (1 - decay)"),
-    ("a step's share", "1 - decay"),
-    ("that is the decay", "decay"),
-    ("about 1", "1 / decay"),
-    ("half-life", "math.log(0.5) / math.log(decay)"),
-    ("half-life", "math.log(2) / (1 - decay)"),
-    ("1 / e", "-1 / math.log(decay)"),
-    ("a tenth", "math.log(0.1) / math.log(decay)"),
-    ("a hundredth", "math.log(0.01) / math.log(decay)"),
-    ("plain mean", "(1 + decay) / (1 - decay)"),
-    ("twice", "2 / (1 - decay)"),
-    ("half of it", "1 / (2 * (1 - decay))"),
-    ("no square", "1 / (1 - decay**2)"),
-    ("no root", "(1 - decay)**-0.5"),
-    ("squared", "1 / (1 - decay)**2"),
-    ("infinite", "math.inf"),
-    ("sign", "1 / (decay - 1)"),
-    ("whole number", "round(1 / (1 - decay))"),
-    ("whole number", "int(1 / (1 - decay))"),
-    ("whole number", "math.ceil(1 / (1 - decay) - 1e-9)"),
-    ("times what is wanted", "1000"),
-    ("should be", "sum(decay**i for i in range(100))"),
-    ("NaN", "float('nan')"),
-    ("None", "1 / (1 - decay)\nreturn"),
-    ("a str", "str(1 / (1 - decay))"),
-    ("raised", "return 1 / (1 - decays)"),
+DOT = "(v * t**2 / ((1 - t)**2 * v + t**2))"
+WRONG_NUMBERS = [
+    ("against_linear", "alone", changed(AGAINST, (" / " + DOT, ""))),
+    ("against_linear", "upside down", changed(AGAINST, ("error / " + DOT, DOT + " / error"))),
+    ("against_linear", "no 1 here", changed(AGAINST, ("data.var()", "1"))),
+    ("against_linear", "root", changed(AGAINST, ("error / " + DOT, "(error / " + DOT + ")**0.5"))),
+    ("against_linear", "saying 0", changed(AGAINST, (DOT, "v"))),
+    ("against_linear", "in the noise", changed(AGAINST, ("labels) - data", "labels) - noise"))),
+    ("against_linear", "changed places", changed(AGAINST, (
+        DOT, "(v * (1 - t)**2 / (t**2 * v + (1 - t)**2))"))),
+    ("against_linear", "sigma squared", changed(AGAINST, ("v * t**2 /", "v * t /"))),
+    ("against_linear", "generator", changed(AGAINST, (", generator=generator", ""))),
+    ("against_linear", "one number", changed(AGAINST, (".square().mean()", ".square()"))),
+    ("against_linear", "package's", "return checkup.against_linear(guess, flow, data, labels, t, generator)"),
+    ("label_gain", "two draws", changed(GAIN, (
+        "    untold", "    again = torch.randn(data.shape, generator=generator)\n"
+                      "    x = torch.lerp(data, again, t)\n    untold"))),
+    ("label_gain", "what is left", changed(GAIN, ("1 - told / untold", "told / untold"))),
+    ("label_gain", "stands below", changed(GAIN, ("told / untold", "untold / told"))),
+    ("label_gain", "difference", changed(GAIN, ("1 - told / untold", "untold - told"))),
+    ("label_gain", "sign", changed(GAIN, ("1 - told / untold", "told / untold - 1"))),
+    ("label_gain", "with labels", changed(GAIN, ("1 - told / untold", "(untold - told) / told"))),
+    ("label_gain", "no root", changed(GAIN, ("told / untold", "(told / untold)**0.5"))),
+    ("label_gain", "None", changed(GAIN, ("return 1 - told / untold", "return"))),
+    ("null_off", "alone", changed(OFF, ("off / (answers - mean).square().mean()", "off"))),
+    ("null_off", "no roots", changed(OFF, ("off / (answers - mean).square().mean()",
+                                           "(off / (answers - mean).square().mean())**0.5"))),
+    ("null_off", "t is 1", changed(OFF, ("tensor(1.0)", "tensor(0.0)"))),
+    ("null_off", "one less", changed(OFF, ("(answers - mean).square().mean()", "answers.var(0).mean()"))),
+    ("null_off", "each picture", changed(OFF, ("answers.mean(0)", "answers.mean()"))),
+    ("null_off", "last class", changed(OFF, ("range(classes)", "range(classes - 1)"))),
+    ("null_off", "upside down", changed(OFF, ("off / (answers - mean).square().mean()",
+                                              "(answers - mean).square().mean() / off"))),
+    ("null_off", "should be|times", changed(OFF, ("range(classes)", "range(10)"))),
 ]
-LEAST = "images.min() < 0 and "
-WRONG_RANGE = [
-    ("least value", "images.max() < 2"),
-    ("least value", "images.abs().max() < 2"),
-    ("least value", "images.abs().max() <= 1"),
-    ("allow a little more", LEAST + "images.min() >= -1 and images.max() <= 1"),
-    ("allow a little more", LEAST + "images.max() <= 1"),
-    ("allow a little more", "-1 <= images.min() < 0 and images.max() < 2"),
-    ("allow a little more", "images.min() == -1 and images.max() == 1"),
-    ("as they should be", "images.min() >= 0 and images.max() <= 1"),
-    ("as they should be", "images.min() > 0 and images.max() < 2"),
-    ("how far out", "images.min() < 0"),
-    ("how far out", LEAST + "images.max() < 200"),
-    ("below -1", LEAST + "images.max() < 2"),
-    ("above 1", "-2 < images.min() < 0"),
-    ("the mean", "images.mean() < 0 and images.abs().max() < 2"),
-    ("black or white", "images.min() < -0.9 and images.abs().max() < 2"),
-    ("black or white", "-1.1 < images.min() < -0.9 and 0.9 < images.max() < 1.1"),
-    ("values below 0", "all(i.min() < 0 and i.abs().max() < 2 for i in images)"),
-    ("all pictures", "images[0].min() < 0 and images[0].abs().max() < 2"),
-    ("all channels", LEAST + "images[:, 0].abs().max() < 2"),
-    ("below -1", LEAST + "images.abs().mean() < 1"),
-    ("how far|1 is out|the usual", LEAST + "images.std() < 1.2"),
-    ("the usual|1 is out", LEAST + "images.abs().quantile(0.95) < 2"),
-    ("least value", "images.min() <= 0 and images.abs().max() < 2"),
-    ("least value", "(images - images.round()).abs().max() > 0 and images.abs().max() < 2"),
-    ("as they should be", "False"),
-    ("least value", "True"),
-    ("should be True", "(images < 0) & (images.abs() < 2)"),
-    ("should be True", "(images.flatten(1).amin(1) < 0) & (images.flatten(1).abs().amax(1) < 2)"),
-    ("raised", "if images.abs() < 2:\n    return True\nreturn False"),
-    ("None", "images.min() < 0 and images.abs().max() < 2\nreturn"),
-    ("in place", "images.abs_()\nreturn images.max() < 2"),
-    ("should be True", "float('nan')"),
-    ("least value|should be", "not images.max() > 2"),
+AS_V = changed(WALK, ("x - t * v", "((1 - t) * x - t * v) / ((1 - t)**2 + t**2)"),
+               ("x + (1 - t) * v", "((1 - t) * v + t * x) / ((1 - t)**2 + t**2)"))
+WRONG_DRAWS = [
+    ("mended_a", "as the patient", AS_V),
+    ("mended_a", "data is right", changed(AS_V, (
+        "((1 - t) * x - t * v) / ((1 - t)**2 + t**2)", "x - t * v"))),
+    ("mended_a", "noise is right", changed(AS_V, (
+        "((1 - t) * v + t * x) / ((1 - t)**2 + t**2)", "x + (1 - t) * v"))),
+    ("mended_a", "predicts noise", changed(WALK, (
+        "x - t * v", "(x - t * v) / (1 - t).clamp(min=1e-3)"), ("x + (1 - t) * v", "v"))),
+    ("mended_a", "sign", changed(WALK, ("x - t * v", "x + t * v"), ("x + (1 - t)", "x - (1 - t)"))),
+    ("mended_a", "first inputs|should be|differs", changed(WALK, ("(start, 0,", "(1, 0,"))),
+    ("mended_a", "in place", changed(WALK, ("    times", "    x += 0.1\n    times"))),
+    ("mended_b", "as the patient", changed(GUIDED, (
+        "torch.full_like(labels, network.null_context)", "torch.zeros_like(labels)"))),
+    ("mended_b", "last class", changed(GUIDED, ("null_context)", "null_context - 1)"))),
+    ("mended_b", "as 10", changed(GUIDED, ("network.null_context", "10"))),
+    ("mended_b", "largest label", changed(GUIDED, ("network.null_context", "labels.max().item() + 1"))),
+    ("mended_b", "changed places", changed(GUIDED, (
+        "untold + scale * (told - untold)", "told + scale * (untold - told)"))),
+    ("mended_b", "null's answer", changed(GUIDED, ("(untold + scale", "(told + scale"))),
+    ("mended_b", "no effect", changed(GUIDED, ("untold + scale * (told - untold)", "told"))),
+    ("mended_b", "differs|should be|values", changed(GUIDED, ("network(x, t, null)", "network(x, null)"))),
+    ("mended_c", "did not arrive", changed(LOAD, ('.replace("_orig_mod.", "")', ""),
+                                           ("strict=True", "strict=False"))),
+    ("mended_c", "raised", changed(LOAD, ('.replace("_orig_mod.", "")', ""))),
+    ("mended_c", "in silence", changed(LOAD, ("strict=True", "strict=False"))),
+    ("mended_c", "training mode", changed(LOAD, (".eval()", ""))),
+    ("mended_c", "the network", changed(LOAD, ("return network.eval()", "return own"))),
+    ("mended_c", "no layer", changed(BY_HAND, ("named.keys() - own.keys()", "set()"))),
+    ("mended_c", "without", changed(BY_HAND, ("own.keys() - named.keys()", "set()"),
+                                    ("copy_(named[name])", "copy_(named.get(name, tensor))"))),
+    ("mended_d", "as the patient", changed(WALK, ("(start, 0,", "(0, start,"))),
+    ("mended_d", "1 - t", changed(WALK, ("network(x, t, labels)", "network(x, 1 - t, labels)"))),
+    ("mended_d", "sign", changed(SHORT_WALK, ("(s - t)", "(t - s)"))),
+    ("mended_d", "not at start", changed(WALK, ("(start, 0,", "(1, 0,"))),
+    ("mended_d", "too many", changed(WALK, ("steps + 1)", "steps + 2)"))),
+    ("mended_d", "end at 0", changed(WALK, ("(start, 0,", "(start, start / (steps + 1),"))),
 ]
-WRONG_DIAGNOSIS = [
-    ("target is easy", doctor(scale="numbers.get('data_std', 1) > 1.7")),
-    ("not about 1", doctor(scale="numbers.get('data_std', 1) < 0.3")),
-    ("not about 1", doctor(scale="not 0.3 < numbers.get('data_std', 1) < 10")),
-    ("about 1", doctor(scale="numbers.get('data_std', 1) != 1.0")),
-    ("about 1|is good", doctor(scale="not 0.95 < numbers.get('data_std', 1) < 1.05")),
-    ("target is easy|about 1", doctor(scale="False")),
-    ("unexplained", doctor(idle="numbers.get('unexplained', 0) > 1")),
-    ("unexplained", doctor(idle="False")),
-    ("is good|explained", doctor(idle="numbers.get('unexplained', 0) > 0.4")),
-    ("depends on its target", doctor(idle="numbers.get('loss', 0) > 1.9")),
-    ("depends on its target", doctor(idle="numbers.get('loss', 0) > 0.9")),
-    ("nothing that it logs", doctor(idle="numbers.get('unexplained', 1) > 0.9")),
-    ("explained", doctor(idle="numbers.get('unexplained', 0) < 0.1")),
-    ("say nothing", doctor(collapse="numbers.get('kl', 1) < 0")),
-    ("say nothing", doctor(collapse="numbers.get('kl', 1) < 0.001")),
-    ("say nothing", doctor(collapse="numbers.get('kl', 1) == 0")),
-    ("say nothing", doctor(collapse="numbers.get('l1', 0) > 0.1")),
-    ("healthy", doctor(collapse="numbers.get('kl', 0) < 0.1")),
-    ("a few nats|healthy|say nothing", doctor(collapse="numbers.get('kl', 0) > 2")),
-    ("say much|say nothing", doctor(collapse="numbers.get('kl', 1) < 0.1 or numbers.get('kl', 1) "
-     "> 10")),
-    ("one nat", doctor(collapse="numbers.get('kl', 3) < 2")),
-    ("has not begun", doctor(critic="numbers.get('real', 1) in (0, 1.0)").replace("1) in",
-     ".5) in")),
-    ("not always", doctor(critic="numbers.get('real', 0) > 0.5 and numbers.get('fake', 0) > 0.5")),
-    ("not always", doctor(critic="numbers.get('real', 0) > numbers.get('fake', 0)")),
-    ("always right", doctor(critic="numbers.get('real', 0) > 1")),
-    ("always right", doctor(critic="numbers.get('real', 0) == numbers.get('fake', 0) == 1")),
-    ("has not begun|healthy", doctor(critic="numbers.get('real', 0) == numbers.get('fake', 0)")),
-    ("has not begun", doctor(critic="'real' in numbers and numbers['real'] < 0.6")),
-    ("raised", doctor(scale="not 0.3 < numbers['data_std'] < 1.7")),
-    ("raised", doctor(critic="min(numbers['real'], numbers['fake']) > 0.98")),
-    ("it is 'critic'", doctor(critic="False")),
-    ("should be", doctor().replace('"scale"', '"Scale"')),
-    ("should be", doctor().replace("healthy", "fine")),
-    ("data_std", "return 'healthy'"),
-    ("in place", doctor(scale="not 0.3 < numbers.pop('data_std', 1) < 1.7")),
-    ("None", doctor().replace('return "healthy"', "return")),
-    ("should be", "return ['scale']"),
-    ("should be", doctor().replace("return ", "return 0, ")),
+WRONG_TRAININGS = [
+    ("mended_e", "still the patient", changed(AVERAGE, ("    average.load_state_dict(shadow)\n", ""))),
+    ("mended_e", "last step", changed(AVERAGE, ("return average", "return network"))),
+    ("mended_e", "changed places", changed(AVERAGE, ("1 - keep", "keep"))),
+    ("mended_e", "ramp", changed(AVERAGE, ("min(decay, (1 + i) / (10 + i))", "decay"))),
+    ("mended_e", "training mode", changed(AVERAGE, ("average.eval()", "average"))),
+    ("mended_e", "a pair", changed(AVERAGE, ("average.eval(), losses", "average.eval()"))),
+    ("mended_e", "losses", changed(AVERAGE, ("value.item()", "2 * value.item()"))),
+    ("mended_e", "trained network", changed(AVERAGE, ("        optimizer.zero_grad()\n", ""))),
+    ("mended_e", "first comes", changed(AVERAGE, ("return average.eval()", "return shadow"))),
+    ("mended_f", "own label", changed(EPOCHS, ("latents, labels = latents[order], labels[order]",
+                                               "latents = latents[order]"))),
+    ("mended_f", "epoch 2", changed(EPOCHS, ("latents, labels = latents[order], labels[order]",
+                                             "latents, told = latents[order], labels[order]"),
+                                    ("labels[rows]", "told[rows]"))),
+    ("mended_f", "order of its own", changed(EPOCHS, (
+        "        latents, labels = latents[order], labels[order]\n", ""))),
+    ("mended_f", "own label", changed(EPOCHS, (
+        "latents, labels = latents[order], labels[order]",
+        "latents = latents[order]\n        other = torch.randperm(len(labels), generator=generator)\n"
+        "        labels = labels[other]"))),
+    ("mended_f", "shows each picture once|is asked", changed(EPOCHS, (
+        "torch.arange(len(latents)).split(64)",
+        "[torch.randint(len(latents), (64,), generator=generator) for _ in range(len(latents) // 64)]"))),
+    ("mended_f", "training mode", changed(EPOCHS, ("network.eval()", "network"))),
+    ("mended_f", "that was given", changed(EPOCHS, ("            optimizer.step()\n", ""))),
+    ("mended_g", "still the patient", changed(SCALED, ("        vae.fit_latent_stats(pictures)\n", ""))),
+    ("mended_g", "size of the noise", changed(SCALED, ("vae.denormalise(draw(network))", "draw(network)"))),
+    ("mended_g", "which should be 1", changed(ONE_FACTOR, ("1 / raw.std()", "0.18215"))),
+    ("mended_g", "which should be 1", changed(ONE_FACTOR, ("1 / raw.std()", "1 / raw.var()"))),
+    ("mended_g", "another size", changed(ONE_FACTOR, ("scale * raw", "torch.randn_like(raw)"))),
+    ("mended_g", "labels", changed(SCALED, ("train(latents, labels)", "train(latents, labels.flip(0))"))),
+    ("mended_g", "three|pictures are wanted", changed(SCALED, ("return network, latents,", "return"))),
+    ("mended_h", "still the patient", changed(RANGE, ("data.to_float(images)", "images.float() / 255"))),
+    ("mended_h", "-0.5, 0.5", changed(RANGE, ("data.to_float(images)", "images.float() / 255 - 0.5"))),
+    ("mended_h", "black is 1", changed(RANGE, ("data.to_float(images)", "1 - images.float() / 127.5"))),
+    ("mended_h", "127.5", changed(RANGE, ("data.to_float(images)", "images.float() / 128 - 1"))),
+    ("mended_h", "255", changed(RANGE, ("data.to_float(images)", "images.float()"))),
+    ("mended_h", "normalised", changed(RANGE, ("vae.normalise(torch.cat(", "(torch.cat("))),
+    ("mended_h", "denormalise", changed(RANGE, ("vae.denormalise(draw(network))", "draw(network)"))),
+    ("mended_h", r"come in \[0, 1\]", changed(RANGE, (
+        "drawn.clamp(-1, 1)", "(drawn.clamp(-1, 1) + 1) / 2"))),
 ]
-WRONG_ROWS = {"horizon": WRONG_HORIZON, "in_range": WRONG_RANGE, "diagnose": WRONG_DIAGNOSIS}
-WRONG = [(name, *row) for name, rows in WRONG_ROWS.items() for row in rows]
+WRONG = WRONG_NUMBERS + WRONG_DRAWS + WRONG_TRAININGS
 
 
-test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(RIGHT, WRONG)
+def clean(rows):
+    return [(*row[:-1], inspect.cleandoc("\n" + textwrap.dedent(row[-1])) + "\n") for row in rows]
+
+
+def helpers():
+    from minildm.diffusion.schedules import flow
+    from minildm.training import checkup
+
+    return HELPERS | {"checkup": checkup, "flow": flow}
+
+
+test_right_answers_pass, test_wrong_answers_are_told_what_is_wrong = right_and_wrong(
+    clean(RIGHT), clean(WRONG), helpers())

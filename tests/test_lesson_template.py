@@ -16,7 +16,7 @@ REWORKED: list[str] = [
     "00_tour", "01_vae", "02_sharp_latents", "03_forward_noising", "04_unet", "05_samplers",
     "06_clip", "07_cross_attention", "08_guidance", "09_flow_matching", "10_dit",
     "11_editing", "12_control", "13_restoration", "14_evaluation", "15_cifar", "16_stable_diffusion",
-    "17_few_steps", "18_video"]
+    "17_few_steps", "18_video", "A1_why_is_it_noise"]
 
 TITLE = re.compile(r"^# (A?\d+) · .+\n\n\*\*[^*]+\?[^*]*\*\*\n\n(.|\n)+\n\n\*\*At the end\*\*: .+")
 ROWS = ["you need", "you will be able to", "time", "sources"]

@@ -17,6 +17,7 @@ from minildm.course.diagrams.attending import (
 from minildm.course.diagrams.chains import forward_reverse, gan_step, pipeline, vae
 from minildm.course.diagrams.editing import inversion_round_trip, strength_line
 from minildm.course.diagrams.fewstep import one_end
+from minildm.course.diagrams.hunting import decision_tree, where_to_measure
 from minildm.course.diagrams.networks import (
     adaln_zero_block,
     control_copy,
@@ -42,5 +43,5 @@ ALL = {function.__name__: function for function in (
     two_towers, cross_attention_block, guidance_vectors, crossing_lines, adaln_zero_block,
     strength_line, mask_consistency, inversion_round_trip, control_copy, measurement,
     decoupled_step, judging_crowds, too_near, equal_cost, features_beside, one_end,
-    attention_along_time,
+    attention_along_time, where_to_measure, decision_tree,
 )}

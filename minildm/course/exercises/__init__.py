@@ -150,4 +150,20 @@ from minildm.course.exercises.lesson_18_layer import (
     check_to_time,
 )
 from minildm.course.exercises.lesson_18_training import check_train_step_of_films
-from minildm.course.exercises.lesson_A1 import check_diagnose, check_horizon, check_in_range
+from minildm.course.exercises.lesson_A1 import (
+    check_against_linear,
+    check_label_gain,
+    check_null_off,
+)
+from minildm.course.exercises.lesson_A1_drawing import (
+    check_mended_a,
+    check_mended_b,
+    check_mended_c,
+    check_mended_d,
+)
+from minildm.course.exercises.lesson_A1_training import (
+    check_mended_e,
+    check_mended_f,
+    check_mended_g,
+    check_mended_h,
+)

@@ -21,7 +21,8 @@ from docs.site import links, notebooks, pages  # noqa: E402
 
 # pages and files beside the lessons, under the names by which they link to each other
 PROJECT = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "data/README.md",
-           "docs/scaling.md", "docs/questions.md", "lessons/TEMPLATE.md"]
+           "docs/package.md", "docs/commands.md", "docs/scaling.md", "docs/questions.md",
+           "lessons/TEMPLATE.md"]
 COPIED = [*PROJECT, "INSTRUCTORS.md", "LICENSE", "CITATION.cff", "lessons/glossary.md"]
 BINDER = """name: minildm
 channels: [conda-forge, nodefaults]
@@ -40,6 +41,7 @@ def put(path: Path, content: str | bytes):
 def copied_files() -> dict[str, bytes]:
     """Files that are used as they are, by their place among the sources."""
     pictures = {f"data/zoo/{path.name}": path.read_bytes() for path in (ROOT / "data/zoo").glob("*.png")}
+    pictures["docs/pipeline.svg"] = (ROOT / "docs/pipeline.svg").read_bytes()
     files = {name: (ROOT / name).read_bytes() for name in COPIED if (ROOT / name).exists()}
     # what the downloaded notebooks point to
     beside = {"extra/notebooks/glossary.md": files["lessons/glossary.md"]}

@@ -2,10 +2,10 @@
 
     python -m benchmarks video
 
-32 films per seed by label, 16 for the other arms: the same digit in all frames, the path,
-flicker, the frames' Fréchet distance in floors, predictions from two given frames, captions. Each
-number is kept in stored/video.json, which lesson 18 shows. `python -m benchmarks.video 0 trained`
-measures one arm of a seed again.
+32 films per seed of real ones, of their copies and by label, 16 for the other arms: the same digit
+in all frames, the path, flicker, the frames' Fréchet distance in floors, predictions from two given
+frames, captions. Each number is kept in stored/video.json, which lesson 18 shows.
+`python -m benchmarks.video 0 trained` measures one arm of a seed again.
 """
 
 import json

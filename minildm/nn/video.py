@@ -71,7 +71,7 @@ def from_time(tokens, like):
 def nearness(heads: int, frames: int):
     """A bias for attention that begins with frames that are near: (heads, F, F), at most 0.
 
-    Head h loses 2^(1 - h) for each frame between two (linear biases: Press et al. 2022,
+    Head h loses 2^(1 - h) for each frame of distance (linear biases: Press et al. 2022,
     arXiv:2108.12409, there along a text).
     """
     at = torch.arange(frames).float()

@@ -188,6 +188,9 @@ def identity_of(config, data: tuple[torch.Tensor, ...]) -> dict:
     settings = {**asdict(config), "save_every": "any"}
     # how a step is executed is not what it computes
     del settings["execution"]
+    if config.muon_on == "kernels":
+        # runs that began before there was a choice don't name it
+        del settings["muon_on"]
     return {"config": settings, "examples": len(data[0]), "data": hashes}
 
 

@@ -1,9 +1,10 @@
 """Healthy runs and broken ones before the monitor:  python -m benchmarks monitor
 
-Ten healthy runs of a small network on MNIST's latents, and for each of ten mistakes ten runs, each
-with a seed of its own, are trained with the bounds of `training.monitor` and looked over by
-`training.checkup`. Counted are healthy runs that were warned, and broken ones whose own number, the
-one that names the mistake, left its bound first. Kept in stored/monitor.json, which A1 shows.
+Ten healthy runs of a small network on MNIST's latents, each with a seed of its own, are trained
+with the bounds of `training.monitor` and looked over by `training.checkup`. With each seed ten
+mistakes are made: four train a network of their own, six come after the healthy training. Counted
+are healthy runs that were warned, and broken ones whose own number, the one that names the mistake,
+left its bound first. Kept in stored/monitor.json, which A1 shows.
 `python -m benchmarks.monitor 0 1` runs two seeds again.
 """
 

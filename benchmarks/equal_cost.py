@@ -4,9 +4,9 @@ Four arms: one transformer of 16 tokens, in a VAE's latents or in pixels, asked 
 (`x0`) or for the velocity (`flow`). All have the same loss (the velocity's), steps and batches, and
 nearly the same multiply-adds. Each arm's learning rate is the best of three factors of two, and of
 further ones until it has a worse one on either side, by the mean loss of a training of another
-seed, which sees no picture twice. The distance won't do for that: so early it hardly depends on the
-rate, and prefers a training whose loss runs away. Three seeds are then trained at that rate. All
-latents are those of one VAE.
+seed. (Pictures are drawn with replacement; five of six are new to it.) The distance won't do for
+that: so early it hardly depends on the rate, and prefers a training whose loss runs away. Three
+seeds are then trained at that rate. All latents are those of one VAE.
 
 Everything is kept in stored/equal_cost.json, which lesson 15 shows, and nothing is repeated.
 python -m benchmarks.equal_cost 9  goes on for nine minutes, for machines that are needed elsewhere,

@@ -71,7 +71,7 @@ def print_costs(kept: dict):
 
 
 def print_race(kept: dict, arms=tuple(TWO_BY_TWO)):
-    """Print each arm's rate, minutes and three distances."""
+    """Print each arm's rate, seconds and three distances."""
     print(f"{'':20}{'rate':>7}{'seconds':>9}   Fréchet distance, mean ± 95 % (each seed)")
     for arm in arms:
         fd = distances(kept, arm)
@@ -165,11 +165,11 @@ def claims(kept: dict, silent: float, left: dict[str, float]) -> list[tuple]:
         rows.append((claim, f"a distance of {mean:+.1f} between them", f"{seeds}: ± {half:.1f}",
                      verdict(mean, half)))
     rows.append(("In directions that the last layer can't write, a velocity leaves the noise as it "
-                 "was drawn", f"{silent:.0e} of the way lies in them", "exact, today's network",
-                 "holds" if silent < 1e-6 else "refuted here"))
+                 "was drawn, but for a constant", f"{silent:.0e} of the way lies in them",
+                 "exact, today's network", "holds" if silent < 1e-6 else "refuted here"))
     excess = {name: value - left["real"] for name, value in left.items()}
     ratio = excess["wide pixels, flow"] / excess["pixels, flow"]
     rank = "holds" if ratio < 0.2 else "holds partly" if ratio < 0.7 else "refuted here"
-    rows.append(("The noise in the drawings comes from the width: at 192 it is gone",
+    rows.append(("The noise in the drawings comes from the width: at 192 most of it is gone",
                  f"{ratio:.0%} of the surplus at width 128", "100 pictures, one seed", rank))
     return rows

@@ -129,7 +129,8 @@ SCALED = """
     with torch.no_grad():
         vae.fit_latent_stats(pictures)
         latents = vae.normalise(vae.encode(pictures).mean)
-        network = train(latents, labels)
+    network = train(latents, labels)
+    with torch.no_grad():
         return network, latents, vae.decode(vae.denormalise(draw(network)))
 """
 ONE_FACTOR = """
@@ -288,6 +289,8 @@ WRONG_TRAININGS = [
     ("mended_g", "another size", changed(ONE_FACTOR, ("scale * raw", "torch.randn_like(raw)"))),
     ("mended_g", "labels", changed(SCALED, ("train(latents, labels)", "train(latents, labels.flip(0))"))),
     ("mended_g", "three|pictures are wanted", changed(SCALED, ("return network, latents,", "return"))),
+    ("mended_g", "no gradients to learn from", changed(
+        SCALED, ("    network = train", "        network = train"))),
     ("mended_h", "still the patient", changed(RANGE, ("data.to_float(images)", "images.float() / 255"))),
     ("mended_h", "-0.5, 0.5", changed(RANGE, ("data.to_float(images)", "images.float() / 255 - 0.5"))),
     ("mended_h", "black is 1", changed(RANGE, ("data.to_float(images)", "1 - images.float() / 127.5"))),

@@ -195,6 +195,8 @@ class Recorded:
         self.network = Line()
 
     def train(self, latents, labels):
+        if not torch.is_grad_enabled():
+            fail("`train` is called inside of no_grad: there are no gradients to learn from")
         self.latents, self.labels = latents.clone(), labels.clone()
         return self.network
 
@@ -221,8 +223,9 @@ def mended_g(vae, pictures, labels, train, draw):
     with torch.no_grad():
         vae.fit_latent_stats(pictures)
         latents = vae.normalise(torch.cat([vae.encode(part).mean for part in pictures.split(500)]))
-        network = train(latents, labels)
-        return network, latents, vae.decode(vae.denormalise(draw(network)))
+    network = train(latents, labels)
+    with torch.no_grad():
+        return network, latents, vae.decode(vae.denormalise(draw(network))).clamp(-1, 1)
 
 
 @check(reference=mended_g, forbidden=[])

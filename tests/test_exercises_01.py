@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from support.answers import right_and_wrong, told
+from support.answers import changed, right_and_wrong, told
 from torch import nn
 
 from minildm import exercises
@@ -43,11 +43,6 @@ DRAW = """
     with torch.no_grad():
         return decode(z).clamp(-1, 1)
 """
-
-
-def changed(body, old, new):
-    assert old in body
-    return body.replace(old, new)
 
 
 RIGHT = [

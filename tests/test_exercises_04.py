@@ -3,7 +3,7 @@
 import textwrap
 
 import pytest
-from support.answers import IMPORTED, passes, right_and_wrong, told, written
+from support.answers import IMPORTED, changed, passes, right_and_wrong, told, written
 
 from minildm.course.exercises import lesson_04, lesson_04_attention
 from minildm.nn import layers
@@ -61,13 +61,6 @@ def answer(name, body):
     scope = {"__name__": "__main__", **IMPORTED, **HELPERS}
     exec(CLASSES[name] + textwrap.indent(textwrap.dedent(body), "        "), scope)
     return scope[name]
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body
-        body = body.replace(old, new)
-    return body
 
 
 WAVES = """

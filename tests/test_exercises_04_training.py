@@ -2,20 +2,13 @@
 
 import copy
 
-from support.answers import right_and_wrong
+from support.answers import changed, right_and_wrong
 
 from minildm.diffusion import samplers
 from minildm.diffusion.denoiser import Denoiser
 from minildm.diffusion.schedules import add_noise, expand
 
 HELPERS = {"copy": copy, "add_noise": add_noise, "expand": expand, "Denoiser": Denoiser, "samplers": samplers}
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body
-        body = body.replace(old, new)
-    return body
 
 
 LOSS = """

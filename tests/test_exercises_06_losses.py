@@ -1,7 +1,7 @@
 """Lesson 06's checks of loss, step and scores: right answers in any style pass; wrong ones are told."""
 
 
-from support.answers import right_and_wrong, told, written
+from support.answers import changed, right_and_wrong, told, written
 
 from minildm.course.exercises.lesson_06_loss import clip_loss
 from minildm.nn.clip import CLIP, class_vectors, contrastive_loss
@@ -47,14 +47,6 @@ SCORES = """
     classes = F.normalize(each.mean(1), dim=-1)
     return F.normalize(image_vectors, dim=-1) @ classes.T
 """
-
-
-def changed(source, *changes):
-    """The source with each (old, new) of changes put in."""
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
-    return source
 
 
 CLAMP = "    with torch.no_grad():\n        clip.log_scale.clamp_(max=math.log(100))\n"

@@ -2,7 +2,7 @@
 
 from textwrap import dedent
 
-from support.answers import right_and_wrong, told
+from support.answers import changed, right_and_wrong, told
 
 from minildm.course.exercises.lesson_07_maps import word_maps
 from minildm.course.shapes import inside
@@ -28,13 +28,6 @@ POINTS = """
     places = 2 * torch.stack([best % 8, best // 8], dim=2) + 1
     return inside(places, centres)
 """
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body
-        body = body.replace(old, new)
-    return body
 
 
 RIGHT = [

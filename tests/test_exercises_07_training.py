@@ -2,7 +2,7 @@
 
 import random
 
-from support.answers import right_and_wrong, told
+from support.answers import changed, right_and_wrong, told
 
 from minildm.diffusion.denoiser import drop_context
 from minildm.diffusion.schedules import add_noise, cosine, expand
@@ -29,13 +29,6 @@ LOOP = """
         losses.append(now.item())
     return losses
 """
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body
-        body = body.replace(old, new)
-    return body
 
 
 RIGHT = [

@@ -2,7 +2,7 @@
 
 
 import torch
-from support.answers import passes, right_and_wrong, written
+from support.answers import changed, passes, right_and_wrong, written
 
 from minildm.training.loop import TrainConfig, fit
 
@@ -28,14 +28,6 @@ LOOP = """
         losses.append(value.item())
     return losses
 """
-
-
-def changed(body, *pairs):
-    """The body with each old text, which must be there, replaced by the new one."""
-    for old, new in pairs:
-        assert old in body, old
-        body = body.replace(old, new)
-    return body
 
 
 RIGHT = [

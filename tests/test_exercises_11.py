@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.answers import cases, passes, told, written
+from support.answers import cases, changed, passes, told, written
 
 from minildm.course.exercises import lesson_11_repaint
 from minildm.diffusion import editing, samplers
@@ -126,11 +126,6 @@ RIGHT = [
 @pytest.mark.parametrize("name, body", cases(RIGHT))
 def test_right_answers_pass(name, body):
     passes(name, written(name, body, HELPERS))
-
-
-def changed(text: str, old: str, new: str) -> str:
-    assert old in text, old
-    return text.replace(old, new)
 
 
 def loop(old, new):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.answers import cases, passes, told, written
+from support.answers import cases, changed, passes, told, written
 
 from minildm.course.exercises import lesson_11_back
 from minildm.diffusion import editing, samplers
@@ -102,13 +102,6 @@ RIGHT = [
 @pytest.mark.parametrize("name, body", cases(RIGHT))
 def test_right_answers_pass(name, body):
     passes(name, written(name, body, HELPERS))
-
-
-def changed(text: str, *swaps) -> str:
-    for old, new in swaps:
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
 
 
 def back(*swaps):

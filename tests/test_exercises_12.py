@@ -1,7 +1,7 @@
 """Lesson 12's checks of edges, the zero convolution and the training: wrong answers are told why."""
 
 import torch
-from support.answers import right_and_wrong, told
+from support.answers import changed, right_and_wrong, told
 
 from minildm.course.exercises import lesson_12
 from minildm.data import maps
@@ -59,13 +59,6 @@ def edges(*pairs):
 
 def training(*pairs):
     return changed(TRAIN, *pairs)
-
-
-def changed(body, *pairs):
-    for old, new in pairs:
-        assert old in body, old
-        body = body.replace(old, new)
-    return body
 
 
 LOOP = """    for _ in range(100):

@@ -4,7 +4,7 @@ import copy
 import re
 
 import pytest
-from support.answers import passes, right_and_wrong, told
+from support.answers import changed, passes, right_and_wrong, told
 from support.modules import class_of
 
 from minildm.course.exercises import lesson_12, lesson_12_copy
@@ -69,13 +69,6 @@ def encoding(*pairs):
 
 def forward(*pairs):
     return changed(FORWARD, *pairs)
-
-
-def changed(body, *pairs):
-    for old, new in pairs:
-        assert old in body, old
-        body = body.replace(old, new)
-    return body
 
 
 RIGHT = [

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.answers import right_and_wrong
+from support.answers import changed, right_and_wrong
 
 from minildm import data
 from minildm.course.exercises import lesson_14_copies, lesson_14_crowds
@@ -10,13 +10,6 @@ from minildm.course.exercises.lesson_14 import mmd
 from minildm.evaluation import metrics
 
 HELPERS = {"data": data, "metrics": metrics, "mmd": mmd}
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body, old
-        body = body.replace(old, new)
-    return body
 
 
 FRECHET = """

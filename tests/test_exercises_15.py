@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from support.answers import right_and_wrong, told, written
+from support.answers import changed, right_and_wrong, told, written
 
 from minildm.course import arms
 from minildm.course.exercises.lesson_15 import to_velocity
@@ -19,13 +19,6 @@ HELPERS["velocity_of"] = written(
     answer = network(x, t, labels)
     return to_velocity(answer, x, t) if predicts == "x0" else answer
 """, HELPERS)
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body
-        body = body.replace(old, new)
-    return body
 
 
 def defaults(body, low=0.05):

@@ -3,7 +3,7 @@
 import copy
 import textwrap
 
-from support.answers import right_and_wrong, written
+from support.answers import changed, right_and_wrong, written
 
 from minildm.course import arms
 from minildm.diffusion.denoiser import Denoiser, drop_context, logit_normal
@@ -16,13 +16,6 @@ HELPERS["velocity_of"] = written("velocity_of", """
     answer = network(x, t, labels)
     return to_velocity(answer, x, t) if predicts == "x0" else answer
 """, HELPERS)
-
-
-def changed(body, *pairs):
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        assert old in body
-        body = body.replace(old, new)
-    return body
 
 
 LOSS = """

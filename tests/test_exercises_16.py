@@ -1,7 +1,7 @@
 """Lesson 16's checks of tensors and tables: right answers in any style pass; wrong ones are told why."""
 
 import torch
-from support.answers import right_and_wrong
+from support.answers import changed, right_and_wrong
 
 from minildm.course.exercises import lesson_16
 from minildm.course.lesson_16 import transformers_name
@@ -86,11 +86,6 @@ RIGHT = [
     ("zero_terminal",
      "r = alpha_bar**0.5\nshare = (r - r[-1]) / (r[0] - r[-1])\nreturn alpha_bar[0] * share**2"),
 ]
-
-
-def changed(text, old, new):
-    assert old in text, old
-    return text.replace(old, new)
 
 
 WRONG_NAMES = [

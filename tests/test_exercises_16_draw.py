@@ -1,7 +1,7 @@
 """Lesson 16's checks of the step and of text to image: right answers pass; wrong ones are told why."""
 
 import torch
-from support.answers import right_and_wrong
+from support.answers import changed, right_and_wrong
 
 from minildm.course.exercises import lesson_16_draw
 from minildm.diffusion import guidance, samplers
@@ -60,11 +60,6 @@ RIGHT = [
         return parts.vae.decode(noise / 0.18215).clip(-1, 1)
      """),
 ]
-
-
-def changed(text, old, new):
-    assert old in text, old
-    return text.replace(old, new)
 
 
 def draw(old, new):

@@ -1,7 +1,7 @@
 """Lesson 18's checks take right answers in any style and tell wrong ones what is wrong."""
 
 import pytest
-from support.answers import IMPORTED, passes, right_and_wrong, told
+from support.answers import IMPORTED, changed, passes, right_and_wrong, told
 from support.modules import class_of
 
 from minildm.nn import video
@@ -52,13 +52,6 @@ def denoise(x, t, words):
     return torch.cat([known, x0[:, k:]], 1)
 return denoise
 """
-
-
-def changed(source, *pairs):
-    for old, new in pairs:
-        assert old in source, old
-        source = source.replace(old, new)
-    return source
 
 
 RIGHT = [

@@ -6,20 +6,12 @@ import textwrap
 from itertools import pairwise
 
 import torch.nn.functional as F
-from support.answers import right_and_wrong
+from support.answers import changed, right_and_wrong
 
 from minildm import data
 from minildm.nn.unet import UNet
 
 HELPERS = {"copy": copy, "F": F, "pairwise": pairwise, "UNet": UNet, "data": data}
-
-
-def changed(body: str, *pairs):
-    """The body with each old piece, which must be there, in its new form."""
-    for old, new in pairs:
-        assert old in body, old
-        body = body.replace(old, new)
-    return body
 
 
 # ---- the three numbers

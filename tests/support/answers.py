@@ -30,6 +30,16 @@ def written(name: str, body: str, helpers=None):
     return scope["answer"]
 
 
+def changed(body: str, *pairs) -> str:
+    """The body with each old text, which must be there, replaced: (old, new), ... or old, new, ..."""
+    if pairs and isinstance(pairs[0], str):
+        pairs = zip(pairs[::2], pairs[1::2], strict=True)
+    for old, new in pairs:
+        assert old in body, old
+        body = body.replace(old, new)
+    return body
+
+
 def cases(table):
     """Rows of a table of answers, whose first is the exercise's name, as pytest wants them."""
     return [pytest.param(*row, id=f"{row[0]}-{i}") for i, row in enumerate(table)]

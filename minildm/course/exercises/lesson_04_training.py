@@ -171,18 +171,21 @@ class Line(nn.Module):
         return (torch.tanh(x @ self.weight) + self.bias - y).square().mean()
 
 
-def trained(step, decay, calls=3) -> tuple:
-    """Losses, weights and averages of some steps with momentum, from a fresh network."""
+def trained(step, decay, calls=3, lr=0.3, scale=lambda i: 1.0) -> tuple:
+    """Losses, weights and averages of some steps with momentum, from a fresh network.
+
+    scale(i) is what the loss of step i is multiplied by.
+    """
     network = Line()
     average = copy.deepcopy(network).requires_grad_(False)
     with torch.no_grad():
         # not the network's own, as they are after many steps
         for i, mean in enumerate(average.parameters()):
             mean.add_(randn(*mean.shape, seed=40 + i))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.3, momentum=0.5)
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.5)
     losses = []
     for i in range(calls):
-        losses.append(step(network, average, optimizer, network.loss(i), decay))
+        losses.append(step(network, average, optimizer, network.loss(i) * scale(i), decay))
 
     def flat(module):
         return torch.cat([p.detach().flatten() for p in module.parameters()])
@@ -190,8 +193,11 @@ def trained(step, decay, calls=3) -> tuple:
     return losses, flat(network), flat(average)
 
 
-def variant(order="zero backward step average", change=None):
-    """A training step with a likely mistake; change(mean, weight, decay) in place of the average's.
+def variant(order="zero backward step average", change=None, clip=None):
+    """A training step with a likely mistake.
+
+    change(mean, weight, decay) takes the place of the average's step; clip(parameters) is the part
+    "clip" of an order that has one.
     """
     def plain(mean, weight, decay):
         mean.lerp_(weight, 1 - decay)
@@ -203,7 +209,7 @@ def variant(order="zero backward step average", change=None):
                 (change or plain)(mean, weight, decay)
 
         in_order(order, zero=optimizer.zero_grad, backward=loss.backward, step=optimizer.step,
-                 average=follow)
+                 average=follow, clip=lambda: clip(list(network.parameters())))
         return loss.item()
 
     return step

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from minildm.course import arms
+from minildm.course.exercises import lesson_04_training
 from minildm.course.exercises.compare import close, compare, describe, fail
-from minildm.course.exercises.fakes import generator, randn
+from minildm.course.exercises.fakes import generator
 from minildm.course.exercises.harness import check
 from minildm.course.exercises.lesson_04_loop import Diary, judge_counts, judge_optimizer
 from minildm.course.exercises.lesson_04_training import Line
-from minildm.course.exercises.spied import in_order
 from minildm.training import loop
 
 # ---- the step ------------------------------------------------------------------------------------
@@ -19,45 +19,19 @@ from minildm.training import loop
 LARGE = 30.0        # the gradient's norm is then far above 1, in other steps below
 
 
-def trained(step, decay, calls=4) -> tuple:
-    """Losses, weights and averages of some steps with momentum, some with large gradients."""
-    network = Line()
-    average = copy.deepcopy(network).requires_grad_(False)
-    with torch.no_grad():
-        # not the network's own, as they are after many steps
-        for i, mean in enumerate(average.parameters()):
-            mean.add_(randn(*mean.shape, seed=40 + i))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.5)
-    losses = []
-    for i in range(calls):
-        loss = network.loss(i) * (LARGE if i % 2 else 0.2)
-        losses.append(step(network, average, optimizer, loss, decay))
-
-    def flat(module):
-        return torch.cat([p.detach().flatten() for p in module.parameters()])
-
-    return losses, flat(network), flat(average)
+def trained(step, decay) -> tuple:
+    """Losses, weights and averages of four steps, of which every other has a large gradient."""
+    return lesson_04_training.trained(step, decay, calls=4, lr=0.2,
+                                      scale=lambda i: LARGE if i % 2 else 0.2)
 
 
-def variant(order="zero backward clip step average", change=None, clip=None):
-    """A step with a likely mistake; change(mean, weight, decay) in place of the average's."""
-    def plain(mean, weight, decay):
-        mean.lerp_(weight, 1 - decay)
+def to_one(parameters):
+    nn.utils.clip_grad_norm_(parameters, 1.0)
 
-    def step(network, average, optimizer, loss, decay):
-        @torch.no_grad()
-        def follow():
-            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-                (change or plain)(mean, weight, decay)
 
-        def shorten():
-            (clip or (lambda p: nn.utils.clip_grad_norm_(p, 1.0)))(list(network.parameters()))
-
-        in_order(order, zero=optimizer.zero_grad, backward=loss.backward, clip=shorten,
-                 step=optimizer.step, average=follow)
-        return loss.item()
-
-    return step
+def variant(order="zero backward clip step average", change=None, clip=to_one):
+    """A clipped step with a likely mistake, as `lesson_04_training.variant`."""
+    return lesson_04_training.variant(order, change, clip)
 
 
 def one_by_one(parameters):
